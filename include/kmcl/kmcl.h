@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file
+ * Hosting API: create a partition, load drivers into it, command them, watch them.
+ *
+ * Opaque handles; all functions may be called from any thread unless they say otherwise. Functions that
+ * can fail return 0 or a negative errno, or an NTSTATUS where a driver's status is the answer.
+ */
+#ifndef KMCL_KMCL_H
+#define KMCL_KMCL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KMCL_API_VERSION 1
+
+typedef struct kmcl_partition kmcl_partition;
+typedef struct kmcl_driver kmcl_driver;
+
+/** NTSTATUS as plain C, so that this header needs no WDK name. */
+typedef int32_t kmcl_status;
+
+struct kmcl_partition_options {
+	uint32_t size;            /**< sizeof(struct kmcl_partition_options); set by kmcl_partition_options_init */
+	uint32_t processors;      /**< dispatchers of each end; 0: this machine's processors */
+	uint64_t memory;          /**< bytes of guest memory; 0: 256 MiB */
+	int64_t poll_ns;          /**< longest poll before a dispatcher blocks; 0: default; -1: never */
+	uint32_t max_version;     /**< VMBus version of both ends; 0: highest */
+	uint32_t reserved[5];
+};
+void kmcl_partition_options_init(struct kmcl_partition_options *options);
+
+/** Server and client in this process, joined by a wire-true bus. */
+int kmcl_partition_create_loopback(const struct kmcl_partition_options *options,
+				   kmcl_partition **partition);
+/** Unloads the partition's drivers (client first), then ends the bus. NULL: nothing. */
+void kmcl_partition_destroy(kmcl_partition *partition);
+
+/** The VMBus handle of the server end, as a VM's worker process would hold it: input of
+ *  VmbConvertVmbusHandleToKernelHandle. Owned by the partition. */
+void *kmcl_partition_vmbus_handle(kmcl_partition *partition);
+
+enum kmcl_end {
+	KMCL_SERVER,
+	KMCL_CLIENT,
+};
+
+/**
+ * Loads `spec` = "path/to/x.so[,key=value...]" into one end. A server driver gets its AddDevice at once; a client
+ * driver with an x.inf beside it gets AddDevice for every offer that its hardware ids match, now and later;
+ * one without gets AddDevice once.
+ * On failure *error (if wanted) is a sentence to be freed with kmcl_free().
+ */
+int kmcl_driver_load(kmcl_partition *partition, enum kmcl_end end, const char *spec,
+		     kmcl_driver **driver, char **error);
+/** The same for a driver linked into the program: `entry` is its DriverEntry. `hardware_ids`: NULL, or a
+ *  NULL-terminated list of "VMBUS\\{guid}". */
+int kmcl_driver_load_entry(kmcl_partition *partition, enum kmcl_end end, const char *name,
+			   void *entry, const char *const *parameters,
+			   const char *const *hardware_ids, kmcl_driver **driver, char **error);
+/** Removes its devices, runs DriverUnload, reports leaks in the log. Returns the blocks leaked from its pool. */
+size_t kmcl_driver_unload(kmcl_driver *driver);
+
+/** Number of the driver's devices that take device control. */
+unsigned int kmcl_driver_devices(kmcl_driver *driver);
+/** Waits until the driver has at least `count` devices; -ETIMEDOUT. */
+int kmcl_driver_wait_devices(kmcl_driver *driver, unsigned int count, unsigned int timeout_ms);
+/** DeviceIoControl on device `index`. Returns the driver's NTSTATUS; *returned: bytes in `out`. */
+kmcl_status kmcl_device_control(kmcl_driver *driver, unsigned int index, uint32_t code,
+				const void *in, size_t in_size, void *out, size_t out_size,
+				size_t *returned);
+
+/** Per-channel counters, a snapshot. */
+struct kmcl_channel_stats {
+	char name[64];            /**< friendly name, UTF-8 */
+	uint32_t channel_id;
+	uint32_t server;          /**< 1: the server's end */
+	uint64_t packets_sent, bytes_sent, packets_received, bytes_received;
+	uint64_t signals_sent, signals_saved, no_room, dropped_completions, bounced;
+	uint32_t outstanding_in, outstanding_out, queued, state;
+};
+/** Fills up to `max`; returns how many channels there are. */
+size_t kmcl_partition_stats(kmcl_partition *partition, struct kmcl_channel_stats *stats, size_t max);
+
+enum kmcl_log_severity {
+	KMCL_SEVERITY_ERROR,
+	KMCL_SEVERITY_WARNING,
+	KMCL_SEVERITY_INFO,
+	KMCL_SEVERITY_DEBUG,
+};
+typedef void kmcl_log_callback(void *ctx, enum kmcl_log_severity severity, const char *subsystem,
+			       uint32_t partition, uint32_t channel, const char *text);
+/** NULL: stderr, filtered by the environment's KMCL_LOG=level[,subsystem]. */
+void kmcl_set_log(kmcl_log_callback *callback, void *ctx);
+
+/** A driver broke the DDI's contract. The default logs and aborts. */
+typedef void kmcl_violation_callback(void *ctx, const char *rule, const char *driver,
+				     const char *text);
+void kmcl_set_violation(kmcl_violation_callback *callback, void *ctx);
+
+/** Name of an NTSTATUS ("STATUS_SUCCESS"), or its number in hex in a static buffer of the thread. */
+const char *kmcl_status_name(kmcl_status status);
+void kmcl_free(void *p);
+const char *kmcl_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file
+ * How a device object leads KMCL to its bus: the context that the host gives every physical device
+ * object of a VMBus, and the handle type of a bus.
+ */
+#ifndef KMCL_BUS_H
+#define KMCL_BUS_H
+
+#include "nt/nt.h"
+#include "partition/partition.h"
+
+/** Context of a physical device object made with kmcl_bus_ops (nt_pdo_create). The host owns it. */
+struct kmcl_bus_device {
+	struct part_endpoint *ep;
+	bool server;                       /**< the server end's bus device */
+	struct part_client_channel *offer; /**< client: the offer this device stands for; NULL: the bus */
+	struct nt_driver *reserved;
+};
+
+extern const struct nt_bus_ops kmcl_bus_ops;
+
+/** Object behind a VMBus HANDLE: a server endpoint. reference/dereference count `users`. */
+struct kmcl_bus_handle {
+	struct part_endpoint *ep;
+	atomic_int users;
+};
+extern const struct nt_handle_type kmcl_bus_handle_type;
+
+/** Buses of VmbChannelAllocate(NULL, ...): the newest partition's. NULL: none. */
+void kmcl_bus_set_default(struct part_endpoint *server, struct part_endpoint *client);
+
+/** Channels of an endpoint, for statistics: fn is called with the channel list held. */
+struct kmcl_channel_stats;
+size_t kmcl_channel_statistics(struct part_endpoint *ep, struct kmcl_channel_stats *stats, size_t max);
+
+#endif

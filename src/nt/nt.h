@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file
+ * What src/nt offers the rest of the library beyond the WDK headers: the current driver, memory and
+ * bus operation tables, the elastic pool, contract violations, loading drivers.
+ */
+#ifndef NT_NT_H
+#define NT_NT_H
+
+#include <ntddk.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- memory that drivers allocate from and MDLs describe (registered by a partition) ---- */
+struct nt_memory {
+	void *ctx;
+	/** NULL members: this memory cannot be allocated from (a server driver's pool is the heap). */
+	void *(*alloc)(void *ctx, size_t bytes, size_t align);
+	void (*free)(void *ctx, void *p);
+	/** Address to page number; false: not this memory. */
+	bool (*pfn_of)(void *ctx, const void *va, uint64_t *pfn);
+	/** Pages as one run of addresses (linear or stitched). NULL: impossible. */
+	void *(*map)(void *ctx, const uint64_t *pfns, size_t count, void **cookie);
+	void (*unmap)(void *ctx, void *va, size_t count, void *cookie);
+};
+
+/** Value in an MDL's page array for memory that has no page number (heap, stack). */
+#define NT_PFN_NONE ((PFN_NUMBER)-1)
+
+/** Prepares an MDL over foreign pages: locked, no address until MmGetSystemAddressForMdlSafe maps it.
+ *  `mdl` has room for `count` PFNs behind it (MmSizeOfMdl). No allocation. */
+void nt_mdl_init_pages(PMDL mdl, const struct nt_memory *memory, const uint64_t *pfns, size_t count,
+		       uint32_t byte_offset, uint32_t byte_count);
+/** Ends it: unmaps what MmGetSystemAddressForMdlSafe mapped. */
+void nt_mdl_release(PMDL mdl);
+
+/* ---- the current driver ---- */
+struct nt_driver; /* behind DRIVER_OBJECT */
+struct nt_driver *nt_driver_current(void);
+/** Sets the thread's driver (NULL: nobody's); returns the previous one for nt_driver_leave. */
+struct nt_driver *nt_driver_enter(struct nt_driver *driver);
+void nt_driver_leave(struct nt_driver *previous);
+const char *nt_driver_name(const struct nt_driver *driver);
+/** Memory of the driver's pool; NULL: the heap. Before its first allocation. */
+void nt_driver_set_memory(struct nt_driver *driver, const struct nt_memory *memory);
+/** The driver that owns a device object (or its DRIVER_OBJECT's); NULL for a bare pointer. */
+struct nt_driver *nt_driver_of_device(PDEVICE_OBJECT device);
+
+/* ---- loading (io.c) ---- */
+struct nt_driver_config {
+	const char *name;                 /**< for logs and pool reports */
+	const char *path;                 /**< shared object, or NULL with `entry` */
+	PDRIVER_INITIALIZE entry;
+	const char *const *parameters;    /**< "key=value" strings, NULL-terminated, or NULL */
+	const struct nt_memory *memory;   /**< pool; NULL: heap */
+};
+/** Loads, gives it a DRIVER_OBJECT and a RegistryPath, runs DriverEntry. On failure *error is a malloc'ed
+ *  sentence that names what was wrong (missing import, no DriverEntry, status). */
+NTSTATUS nt_driver_load(const struct nt_driver_config *config, struct nt_driver **driver,
+			char **error);
+/** Removes what devices remain (surprise removal, removal), runs DriverUnload, reports pool leaks, unloads. */
+void nt_driver_unload(struct nt_driver *driver);
+/** Value of a parameter; NULL: not given. */
+const char *nt_driver_parameter(const struct nt_driver *driver, const char *key);
+
+/* ---- PnP (io.c) ---- */
+/** What a bus knows about one of its devices. Registered with the physical device object. */
+struct nt_bus_ops {
+	/** IRP_MN_QUERY_INTERFACE that reached the physical device. */
+	NTSTATUS (*query_interface)(PDEVICE_OBJECT pdo, const GUID *type, USHORT size, USHORT version,
+				    PVOID data, INTERFACE *interface);
+	const char *name;
+};
+/** A physical device object of a bus. `context` is the bus's own (nt_pdo_context). */
+NTSTATUS nt_pdo_create(const struct nt_bus_ops *ops, void *context, PDEVICE_OBJECT *pdo);
+void nt_pdo_delete(PDEVICE_OBJECT pdo);
+/** NULL when `device` is not a PDO of these ops, nor stacked on one. */
+void *nt_pdo_context(PDEVICE_OBJECT device, const struct nt_bus_ops *ops);
+/** AddDevice, then IRP_MN_START_DEVICE. The status of whichever failed. PASSIVE_LEVEL, blocks. */
+NTSTATUS nt_device_add(struct nt_driver *driver, PDEVICE_OBJECT pdo);
+/** IRP_MN_SURPRISE_REMOVAL (if `surprise`), then IRP_MN_REMOVE_DEVICE to the stack on `pdo`. Blocks. */
+void nt_device_remove(PDEVICE_OBJECT pdo, bool surprise);
+
+/** n-th device object of a driver that takes IRP_MJ_DEVICE_CONTROL (0: the first created); NULL: none. */
+PDEVICE_OBJECT nt_driver_device(struct nt_driver *driver, unsigned int index);
+/** A DeviceIoControl as a program would do it: METHOD_* handled, waits for a pending IRP. */
+NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, size_t in_size,
+			   void *out, size_t out_size, size_t *returned);
+
+/* ---- handles (ob.c) ---- */
+/** What a HANDLE can stand for. ZwClose drops the handle's reference. */
+struct nt_handle_type {
+	const char *name;
+	void (*reference)(void *object);
+	void (*dereference)(void *object);
+};
+/** Takes a reference of its own. Handles are checked: a stale or foreign one is never dereferenced. */
+NTSTATUS nt_handle_create(const struct nt_handle_type *type, void *object, HANDLE *handle);
+/** The object with a new reference; NULL: not a live handle of this type. */
+void *nt_handle_reference(HANDLE handle, const struct nt_handle_type *type);
+
+/* ---- elastic pool and strands (ex.c) ---- */
+/** A piece of PASSIVE work. Embedded; must not be queued twice at once. */
+struct nt_job {
+	void (*run)(struct nt_job *job);
+	struct nt_job *next;
+};
+/** Runs on a pool thread; the pool grows while its threads block. Does not allocate per job. */
+void nt_pool_submit(struct nt_job *job);
+
+/** Jobs of a strand run one after another, in order, on pool threads. */
+struct nt_strand {
+	atomic_int lock;
+	struct nt_job *head, *tail;
+	bool active;
+	struct nt_job pump;
+	void *current_thread;
+};
+void nt_strand_init(struct nt_strand *strand);
+/** Any thread, any IRQL, no allocation. */
+void nt_strand_post(struct nt_strand *strand, struct nt_job *job);
+/** Whether the calling thread is running a job of the strand. */
+bool nt_strand_current(const struct nt_strand *strand);
+
+/* ---- contract violations (verifier hook) ---- */
+/** A driver broke a rule. Default: log with the rule's name, then abort. */
+typedef void nt_violation_fn(void *ctx, const char *rule, const char *driver, const char *text);
+void nt_violation_set(nt_violation_fn *fn, void *ctx);
+void nt_violation(const char *rule, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** Bytes and blocks now held in a driver's pool (0, 0 when it leaked nothing). NULL: nobody's. */
+void nt_pool_usage(struct nt_driver *driver, size_t *blocks, size_t *bytes);
+
+#endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file
+ * A partition joins one VMBus to the world: guest memory, SynIC pages, signals, threads. Each end
+ * (server, client) is an endpoint with its own view of guest memory, its own state machine, one
+ * message thread and one dispatcher thread a processor. The two ends share guest memory, messages
+ * and signals and nothing else.
+ *
+ * Threads. Upcalls (the *_ops tables) are made on the endpoint's message thread with no lock held,
+ * one at a time; they must not block and may call anything here that does not say "blocks".
+ * Port callbacks run on the dispatcher that the port is attached to.
+ *
+ * Errors are negative errno.
+ */
+#ifndef PARTITION_PARTITION_H
+#define PARTITION_PARTITION_H
+
+#include "vmbus/client.h"
+#include "vmbus/ring.h"
+#include "vmbus/server.h"
+
+struct part;
+struct part_endpoint;
+struct nt_memory;
+
+/** 0 in a field means the default named there. */
+struct part_options {
+	uint64_t memory;            /**< bytes of guest memory, default 256 MiB */
+	uint32_t vps;               /**< guest processors = client dispatchers; default: processors */
+	uint32_t server_dispatchers;/**< default: processors */
+	int64_t poll_ns;            /**< longest poll before blocking; 0: default, -1: never poll */
+	uint32_t max_version;       /**< of both ends; 0: 6.0 */
+	uint32_t features;
+	uint32_t stitches;          /**< stitched mappings an endpoint may hold, default 16384 */
+	struct vmbus_server_limits limits;
+};
+
+/* ---- life ---- */
+/** Both ends in this process. The client's contact is made at once, in the background. */
+int part_loopback_create(const struct part_options *options, struct part **part);
+/** Channels must be closed and offers revoked; ends the threads and frees everything. Blocks. */
+void part_destroy(struct part *part);
+struct part_endpoint *part_server(struct part *part);
+struct part_endpoint *part_client(struct part *part);
+uint32_t part_id(const struct part *part); /**< small number for logs, 1.. */
+struct part *part_of(struct part_endpoint *ep);
+uint32_t part_dispatchers(const struct part_endpoint *ep);
+/** A partition reset as a guest's own: the client's channels are rescinded locally, the server's
+ *  are closed by a fresh contact. Blocks until the client is connected again. */
+int part_reset(struct part *part);
+
+/* ---- guest memory (memory.c) ---- */
+/** Whether [gpa, gpa+bytes) is guest memory; its address in this end's linear view, else NULL. */
+void *part_memory_at(struct part_endpoint *ep, uint64_t gpa, uint64_t bytes);
+/** The inverse, for addresses in the linear view. */
+bool part_memory_gpa(struct part_endpoint *ep, const void *va, uint64_t *gpa);
+/** Contiguous zeroed guest pages for the client's use; gpa 0 is never returned. */
+int part_pages_alloc(struct part_endpoint *ep, uint32_t pages, uint64_t *gpa);
+void part_pages_free(struct part_endpoint *ep, uint64_t gpa, uint32_t pages);
+/** Pages seen as one run: the linear view where they are contiguous, else stitched by runs.
+ *  -EFAULT: a page is outside memory; -ENOSPC: no stitch left. `mapping` is passed to unmap. */
+struct part_mapping {
+	void *va;
+	size_t bytes;
+	bool stitched;
+};
+int part_pages_map(struct part_endpoint *ep, const uint64_t *pfns, size_t count,
+		   struct part_mapping *mapping);
+void part_pages_unmap(struct part_endpoint *ep, struct part_mapping *mapping);
+/** This end's memory as the NT layer wants it (nt/nt.h); the client's also allocates. */
+const struct nt_memory *part_nt_memory(struct part_endpoint *ep);
+
+/* ---- ports: an open channel's place on a dispatcher (dispatch.c) ---- */
+enum part_poll {
+	PART_POLL_IDLE,    /**< nothing to do: keep polling a while, then park */
+	PART_POLL_WORKED,  /**< did something: poll again */
+	PART_POLL_BLOCKED, /**< do not poll until kicked, signalled or `retry_ns` has passed */
+};
+
+struct part_port;
+struct part_port_ops {
+	/** Does a bounded amount of work. */
+	enum part_poll (*poll)(struct part_port *port);
+	/** About to park: unmask and look once more. False: there is work, poll again. */
+	bool (*park)(struct part_port *port);
+};
+
+/** Embedded by its owner, zeroed before use, prepared by the endpoint's open. */
+struct part_port {
+	struct vmbus_ring_reader in;
+	struct vmbus_ring_writer out;
+	const struct part_port_ops *ops;
+	uint64_t retry_ns; /**< set in poll/park: look again after so long even if nobody signals; 0: no */
+	/* the dispatcher's own */
+	struct part_endpoint *ep;
+	uint32_t dispatcher;
+	uint32_t event_flag;    /**< our incoming event flag */
+	uint32_t relid;
+	struct {                /**< where our signals go */
+		uint32_t connection_id;
+		uint32_t vp;
+		uint16_t flag;
+		uint8_t sint;
+		bool muted;     /**< target VP 0xffffffff */
+	} peer;
+	void *dispatch[8];      /**< links and state, dispatch.c's */
+	_Atomic uint32_t dispatch_state;
+	uint64_t signals_sent, signals_taken;
+	struct part_mapping map_in[2], map_out[2];
+	void *ring_private;     /**< endpoint's bookkeeping of the rings */
+};
+
+/** From here on the port is polled; the first poll follows at once. */
+void part_port_attach(struct part_port *port);
+/** After it returns no callback of the port runs or will run. Not from the port's own dispatcher. Blocks. */
+void part_port_detach(struct part_port *port);
+/** Asks the port's dispatcher to poll soon. Any thread, wait-free. */
+void part_port_kick(struct part_port *port);
+/** Signals the peer: one event flag. Any thread; takes no lock. */
+void part_port_signal(struct part_port *port);
+/** Whether the calling thread is the port's dispatcher. */
+bool part_port_on_dispatcher(const struct part_port *port);
+
+/* ---- server end (server_end.c) ---- */
+struct part_server_open {
+	uint32_t relid;
+	uint8_t user_data[120];
+};
+struct part_server_channel_ops {
+	/** A guest opens. The endpoint has mapped the rings into `port`. Answer: part_server_open_done. */
+	void (*open)(void *device, const struct part_server_open *open);
+	/** The guest closed, reset or went away. Answer once the port is detached: part_server_close_done. */
+	void (*close)(void *device);
+};
+
+struct part_server_channel; /* one offer */
+/** `port` is the owner's and outlives the offer. -EEXIST: key live; -ENOSPC: no id. */
+int part_server_offer(struct part_endpoint *ep, const struct vmbus_offer *offer,
+		      const struct part_server_channel_ops *ops, void *device,
+		      struct part_port *port, struct part_server_channel **ch);
+/** The open is answered (NTSTATUS-like u32, 0 = success). On failure the rings are unmapped at once;
+ *  on success the owner attaches the port. The result is posted before this returns or any signal. */
+void part_server_open_done(struct part_server_channel *ch, uint32_t status);
+/** The port is detached: unmaps the rings, lets a withheld GPADL teardown go on. */
+void part_server_close_done(struct part_server_channel *ch);
+/** Withdraws the offer; the port is detached and GPADLs unmapped. After it returns no upcall comes and
+ *  `ch` is gone. Unmaps the rings. Blocks (only for an upcall under way). Not from an upcall. */
+void part_server_revoke(struct part_server_channel *ch);
+
+/** Pins an accepted GPADL so that its TORNDOWN waits. -ENOENT: unknown; -EBUSY: pinned already. The
+ *  ranges are copied into `words` (owner frees with free()). */
+struct part_gpadl {
+	uint32_t id;
+	uint32_t range_count;
+	uint32_t page_count;
+	uint32_t word_count;
+	uint64_t *words; /**< a range: {byte count | byte offset << 32}, then its PFNs */
+};
+int part_server_gpadl_pin(struct part_server_channel *ch, uint32_t gpadl, struct part_gpadl *out);
+void part_server_gpadl_unpin(struct part_server_channel *ch, uint32_t gpadl);
+
+/* ---- client end (client_end.c) ---- */
+struct part_client_channel; /* one offer seen by the client; counted */
+
+struct part_client_channel_ops {
+	/** The offer was withdrawn or the bus is gone: stop, then part_client_put. Once. */
+	void (*rescind)(void *owner);
+};
+
+/** Told of every offer, those that exist at the time of the call included (on the message thread). */
+struct part_client_listener {
+	void (*offered)(struct part_client_listener *l, struct part_client_channel *ch);
+	/** After this the pointer must not be used unless claimed. */
+	void (*withdrawn)(struct part_client_listener *l, struct part_client_channel *ch);
+	struct part_client_listener *next; /* endpoint's */
+};
+int part_client_listen(struct part_endpoint *ep, struct part_client_listener *l);
+/** No call to `l` runs or will run when it returns. Blocks. Not from the listener. */
+void part_client_unlisten(struct part_endpoint *ep, struct part_client_listener *l);
+
+const struct vmbus_client_offer *part_client_offer(const struct part_client_channel *ch);
+/** Takes a channel that nobody holds. -EBUSY: claimed; -ENODEV: withdrawn. From then on the owner gets
+ *  its rescind, and the relid stays reserved until part_client_put. */
+int part_client_claim(struct part_client_channel *ch, const struct part_client_channel_ops *ops,
+		      void *owner);
+/** Lets go. A rescinded channel's relid is released. No upcall to `owner` runs or will run. Blocks. */
+void part_client_put(struct part_client_channel *ch);
+
+/** Allocates rings of that many pages each (control page included), announces them, opens.
+ *  Blocks until the host answered. On 0 `port` is ready to be attached. `status` is the host's.
+ *  -ENOMEM; -ECONNREFUSED: host refused (*status); -ENODEV: rescinded or bus gone. */
+int part_client_open(struct part_client_channel *ch, struct part_port *port, uint32_t out_pages,
+		     uint32_t in_pages, uint32_t target_vp, uint32_t *status);
+/** CLOSE is sent; the port is detached by now. Does not free the rings. No effect once rescinded. */
+void part_client_close(struct part_client_channel *ch);
+/** Tears the ring GPADL down, waits for it, frees the rings' pages. After close or rescind. Blocks. */
+void part_client_free_rings(struct part_client_channel *ch, struct part_port *port);
+
+/** Ranges as in struct part_gpadl.words. Blocks until created. -ECONNREFUSED, -ENODEV, -ENOSPC, -EINVAL.
+ *  `read_only` is told to the host where it can be (docs/wire-notes.md). */
+int part_client_gpadl_create(struct part_client_channel *ch, const uint64_t *words,
+			     uint32_t word_count, uint32_t range_count, bool read_only,
+			     uint32_t *gpadl);
+/** Blocks until TORNDOWN, rescind or the end of the bus. -ENOENT: unknown. */
+int part_client_gpadl_delete(struct part_client_channel *ch, uint32_t gpadl);
+
+/** The id space's own mark of a read-only GPADL (docs/wire-notes.md). */
+bool part_gpadl_is_read_only(uint32_t gpadl);
+
+#endif
