@@ -15,7 +15,8 @@ PASSED, FAILED, SKIPPED = 'passed', 'failed', 'skipped'
 
 _PLAN = re.compile(r'^1\.\.(\d+)\b')
 _CMOCKA_SKIP = re.compile(r'^(?:not )?ok (\d+) # SKIP (\S+)')
-_LINE = re.compile(r'^(not ok|ok)\b\s*(\d*)\s*(?:-\s*)?(.*)$')
+# A failure counts however it is written; a line of prose that begins with "ok" is no test.
+_LINE = re.compile(r'^(not ok\b|ok(?= \d))\s*(\d*)\s*(?:-\s*)?(.*)$')
 _SKIP_DIRECTIVE = re.compile(r'#\s*skip\b', re.IGNORECASE)
 _TODO_DIRECTIVE = re.compile(r'#\s*todo\b', re.IGNORECASE)
 
