@@ -32,6 +32,7 @@ class Program:
     workdir: str = ROOT
     parallel: bool = True
     whole_names: bool = False
+    may_skip: bool = False  # exit status 77 means skipped (Meson's convention; libFuzzer's crash!)
 
 
 @dataclass
@@ -67,7 +68,7 @@ def judge(program, code, timed_out, stdout):
     ended = _ended_badly(code, timed_out, program.timeout)
 
     if not results and not report.problems:
-        if code == SKIP_EXIT and not timed_out:
+        if program.may_skip and code == SKIP_EXIT and not timed_out:
             return [Result(program.name, program.name, SKIPPED)]
         return [Result(program.name, program.name, FAILED if ended else PASSED, ended)]
     for problem in report.problems:
@@ -87,7 +88,7 @@ def _kill_group(process):
 
 def run(program):
     start = time.monotonic()
-    env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT='TAP', **program.env)
+    env = {**os.environ, 'CMOCKA_MESSAGE_OUTPUT': 'TAP', **program.env}
     timed_out = False
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
@@ -143,7 +144,7 @@ def of_meson(folder, wrapper=(), timeout_factor=1, env=None):
         programs.append(Program(
             name=test['name'], command=[*wrapper, *test['cmd']],
             timeout=(test['timeout'] or 600) * timeout_factor,
-            env=dict(test['env'], **(env or {})),
+            env={**test['env'], **(env or {})},
             workdir=test['workdir'] or os.path.join(ROOT, folder),
-            parallel=test['is_parallel']))
+            parallel=test['is_parallel'], may_skip=True))
     return programs
