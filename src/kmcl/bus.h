@@ -10,12 +10,22 @@
 #include "nt/nt.h"
 #include "partition/partition.h"
 
-/** Context of a physical device object made with kmcl_bus_ops (nt_pdo_create). The host owns it. */
+/** What a host adds to the offers that a driver makes on one bus device. */
+struct kmcl_offer_options {
+	uint16_t subchannel;
+	bool monitored;           /**< ask for a monitor id */
+	uint16_t monitor_latency; /**< 100 ns units */
+	uint8_t user_data[120];
+	uint32_t user_data_size;  /**< bytes of it that replace the driver's; 0: none */
+};
+
+/** Context of a physical device object made with kmcl_bus_ops (nt_pdo_create). The host owns it, and
+ *  what it points to, for the object's life. */
 struct kmcl_bus_device {
 	struct part_endpoint *ep;
-	bool server;                       /**< the server end's bus device */
-	struct part_client_channel *offer; /**< client: the offer this device stands for; NULL: the bus */
-	struct nt_driver *reserved;
+	bool server;            /**< the server end's bus device */
+	vmbus_channel_id offer; /**< client: the offer this device stands for; 0: the bus itself */
+	const struct kmcl_offer_options *offer_options; /**< server; NULL: none */
 };
 
 extern const struct nt_bus_ops kmcl_bus_ops;

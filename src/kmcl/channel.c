@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The channel object: handles, allocation, cleanup, what a driver hangs on it, and how a device
+ * object leads to a bus.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kmcl/channel.h"
+#include "kmcl/kmcl.h"
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct kmcl_channel *registry;
+static struct part_endpoint *default_server, *default_client;
+
+static NTSTATUS query_interface(PDEVICE_OBJECT pdo, const GUID *type, USHORT size, USHORT version,
+				PVOID data, INTERFACE *interface)
+{
+	return STATUS_NOT_SUPPORTED;
+}
+
+const struct nt_bus_ops kmcl_bus_ops = {
+	.query_interface = query_interface,
+	.name = "vmbus",
+};
+
+static void bus_reference(void *object)
+{
+	atomic_fetch_add(&((struct kmcl_bus_handle *)object)->users, 1);
+}
+
+static void bus_dereference(void *object)
+{
+	atomic_fetch_sub(&((struct kmcl_bus_handle *)object)->users, 1);
+}
+
+const struct nt_handle_type kmcl_bus_handle_type = {
+	.name = "vmbus",
+	.reference = bus_reference,
+	.dereference = bus_dereference,
+};
+
+void kmcl_bus_set_default(struct part_endpoint *server, struct part_endpoint *client)
+{
+	pthread_mutex_lock(&registry_lock);
+	default_server = server;
+	default_client = client;
+	pthread_mutex_unlock(&registry_lock);
+}
+
+static void registry_add(struct kmcl_channel *ch)
+{
+	pthread_mutex_lock(&registry_lock);
+	ch->registry_next = registry;
+	registry = ch;
+	pthread_mutex_unlock(&registry_lock);
+}
+
+static void registry_remove(struct kmcl_channel *ch)
+{
+	pthread_mutex_lock(&registry_lock);
+	for (struct kmcl_channel **p = &registry; *p; p = &(*p)->registry_next) {
+		if (*p == ch) {
+			*p = ch->registry_next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&registry_lock);
+}
+
+struct kmcl_channel *kmcl_channel_checked(VMBCHANNEL handle)
+{
+	struct kmcl_channel *ch;
+
+	pthread_mutex_lock(&registry_lock);
+	for (ch = registry; ch && kmcl_handle(ch) != handle; ch = ch->registry_next)
+		;
+	pthread_mutex_unlock(&registry_lock);
+	return ch;
+}
+
+static void fill_statistics(struct kmcl_channel *ch, struct kmcl_channel_stats *s)
+{
+	struct kmcl_counters *c = &ch->counters;
+
+	memset(s, 0, sizeof(*s));
+	snprintf(s->name, sizeof(s->name), "%s", ch->config.name);
+	s->channel_id = ch->relid;
+	s->server = ch->server;
+	s->packets_sent = c->packets_sent;
+	s->bytes_sent = c->bytes_sent;
+	s->packets_received = c->packets_received;
+	s->bytes_received = c->bytes_received;
+	s->signals_sent = ch->port.signals_sent;
+	s->signals_saved = c->signals_saved;
+	s->no_room = c->no_room;
+	s->dropped_completions = c->dropped_completions;
+	s->bounced = c->bounced;
+	spin_lock(&ch->in.lock);
+	s->outstanding_in = ch->in.outstanding;
+	spin_unlock(&ch->in.lock);
+	spin_lock(&ch->out.lock);
+	s->outstanding_out = ch->out.in_flight;
+	s->queued = ch->out.queued;
+	spin_unlock(&ch->out.lock);
+	s->state = kmcl_link(ch);
+}
+
+size_t kmcl_channel_statistics(struct part_endpoint *ep, struct kmcl_channel_stats *stats,
+			       size_t max)
+{
+	size_t count = 0;
+
+	pthread_mutex_lock(&registry_lock);
+	for (struct kmcl_channel *ch = registry; ch; ch = ch->registry_next) {
+		struct part_endpoint *bus = ch->server ? ch->config.bus : ch->ep;
+
+		if (bus != ep)
+			continue;
+		if (count < max)
+			fill_statistics(ch, &stats[count]);
+		count++;
+	}
+	pthread_mutex_unlock(&registry_lock);
+	return count;
+}
+
+void kmcl_log_channel(struct kmcl_channel *ch, enum kmcl_log_level level, const char *format, ...)
+{
+	struct part_endpoint *ep = ch->server ? ch->config.bus : ch->ep;
+	char text[256];
+	va_list args;
+
+	if (!kmcl_log_enabled(level))
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	kmcl_log(level, "kmcl", ep ? part_id(part_of(ep)) : 0, ch->relid, "%s%s%s", ch->config.name,
+		 ch->config.name[0] ? ": " : "", text);
+}
+
+static VOID default_process(VMBCHANNEL channel, VMBPACKETCOMPLETION packet, PVOID buffer,
+			    UINT32 size, UINT32 flags)
+{
+	VmbChannelPacketComplete(packet, NULL, 0);
+}
+
+static void default_config(struct kmcl_config *c)
+{
+	c->max_packet = KMCL_DEFAULT_PACKET_SIZE;
+	c->max_external = KMCL_DEFAULT_EXTERNAL_DATA;
+	c->max_chain = KMCL_DEFAULT_CHAIN;
+	c->process = default_process;
+}
+
+/* Which bus, and for a client which offer, the parent device stands for. */
+static void find_bus(struct kmcl_channel *ch, PDEVICE_OBJECT parent)
+{
+	struct kmcl_bus_device *device = parent ? nt_pdo_context(parent, &kmcl_bus_ops) : NULL;
+
+	if (device && device->server == ch->server) {
+		ch->ep = device->ep;
+		ch->parent_offer = device->offer;
+		ch->offer_options = device->offer_options;
+	} else if (!device) {
+		pthread_mutex_lock(&registry_lock);
+		ch->ep = ch->server ? default_server : default_client;
+		pthread_mutex_unlock(&registry_lock);
+	}
+	ch->config.bus = ch->server ? ch->ep : NULL;
+}
+
+NTSTATUS VmbChannelAllocate(PDEVICE_OBJECT ParentDeviceObject, BOOLEAN IsServer,
+			    VMBCHANNEL *Channel)
+{
+	struct kmcl_channel *ch;
+
+	if (!Channel)
+		return STATUS_INVALID_PARAMETER_3;
+	*Channel = NULL;
+	if (kmcl_above_passive("VmbChannelAllocate"))
+		return STATUS_INVALID_DEVICE_STATE;
+	ch = calloc(1, sizeof(*ch));
+	if (!ch)
+		return STATUS_INSUFFICIENT_RESOURCES;
+	ch->magic = KMCL_CHANNEL_MAGIC;
+	ch->server = IsServer != FALSE;
+	ch->run_next = !ch->server;
+	if (ParentDeviceObject)
+		ch->driver = nt_driver_of_device(ParentDeviceObject);
+	if (nt_driver_current())
+		ch->driver = nt_driver_current();
+	default_config(&ch->config);
+	find_bus(ch, ParentDeviceObject);
+	kmcl_packets_init(ch);
+	kmcl_out_init(ch);
+	kmcl_in_init(ch);
+	kmcl_lifecycle_init(ch);
+	registry_add(ch);
+	*Channel = kmcl_handle(ch);
+	return STATUS_SUCCESS;
+}
+
+VOID VmbChannelCleanup(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_checked(Channel);
+
+	if (!ch) {
+		nt_violation("bad-handle", "VmbChannelCleanup: not a channel");
+		return;
+	}
+	if (kmcl_forbidden_here(ch, "VmbChannelCleanup"))
+		return;
+	if (kmcl_link(ch) != KMCL_LINK_DISABLED || atomic_load(&ch->enabling)) {
+		nt_violation("cleanup-enabled", "VmbChannelCleanup: channel %s is not disabled",
+			     ch->config.name);
+		return;
+	}
+	if (atomic_load(&ch->packets.live)) {
+		nt_violation("cleanup-packets",
+			     "VmbChannelCleanup: channel %s still has %u allocated packets",
+			     ch->config.name, atomic_load(&ch->packets.live));
+		return;
+	}
+	registry_remove(ch);
+	kmcl_lifecycle_quiesce(ch);
+	kmcl_packets_destroy(ch);
+	if (ch->config.bus_handle)
+		bus_dereference(ch->config.bus_handle);
+	ch->magic = 0;
+	free(ch);
+}
+
+VOID VmbChannelSetPointer(VMBCHANNEL Channel, PVOID Pointer)
+{
+	struct kmcl_channel *ch = kmcl_channel_of(Channel);
+
+	if (!ch) {
+		nt_violation("bad-handle", "VmbChannelSetPointer: not a channel");
+		return;
+	}
+	atomic_store_explicit(&ch->pointer, Pointer, memory_order_release);
+}
+
+PVOID VmbChannelGetPointer(VMBCHANNEL Channel)
+{
+	struct kmcl_channel *ch = kmcl_channel_of(Channel);
+
+	if (!ch) {
+		nt_violation("bad-handle", "VmbChannelGetPointer: not a channel");
+		return NULL;
+	}
+	return atomic_load_explicit(&ch->pointer, memory_order_acquire);
+}
+
+VOID VmbChannelGetInterfaceInstance(VMBCHANNEL Channel, LPGUID InterfaceInstance)
+{
+	struct kmcl_channel *ch = kmcl_channel_of(Channel);
+
+	if (!ch || !InterfaceInstance) {
+		nt_violation("bad-handle", "VmbChannelGetInterfaceInstance: %s",
+			     ch ? "no room for the instance" : "not a channel");
+		return;
+	}
+	spin_lock(&ch->claim_lock);
+	*InterfaceInstance = ch->matched ? ch->matched_instance : ch->config.instance;
+	spin_unlock(&ch->claim_lock);
+}
+
+NTSTATUS VmbConvertVmbusHandleToKernelHandle(HANDLE VmbusHandle, PHANDLE KernelHandle)
+{
+	void *bus;
+	NTSTATUS status;
+
+	if (!KernelHandle)
+		return STATUS_INVALID_PARAMETER_2;
+	bus = nt_handle_reference(VmbusHandle, &kmcl_bus_handle_type);
+	if (!bus)
+		return STATUS_INVALID_HANDLE;
+	status = nt_handle_create(&kmcl_bus_handle_type, bus, KernelHandle);
+	bus_dereference(bus);
+	return status;
+}

@@ -1,0 +1,581 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The incoming side on the dispatcher: read the ring into private objects, complete our own
+ * requests, deliver the peer's packets.
+ *
+ * Reading and delivering are separate: while a channel is paused completions are still read and
+ * data packets wait in the parse queue. One party delivers at a time (in.busy): the dispatcher at
+ * DISPATCH_LEVEL, or a job of in.strand at PASSIVE_LEVEL. Reading stops when the quota is used up
+ * or no object is free; the packets then wait in the ring, where the peer can see it.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kmcl/channel.h"
+
+#define MAX_BACKOFF_NS (64 * 1000 * 1000ull)
+#define MIN_BACKOFF_NS (1000 * 1000ull)
+
+static uint32_t header_room(const struct kmcl_channel *ch)
+{
+	if (!ch->server)
+		return 0;
+	return 8 + 8 * ch->config.max_chain + 8 * kmcl_max_external_pages(ch);
+}
+
+static uint32_t read_room(const struct kmcl_channel *ch)
+{
+	return 16 + header_room(ch) + ((ch->config.max_packet + 7u) & ~7u);
+}
+
+static size_t object_stride(const struct kmcl_channel *ch)
+{
+	size_t size = sizeof(struct kmcl_incoming) + read_room(ch) + kmcl_mdl_room(ch);
+
+	return (size + 63) & ~(size_t)63;
+}
+
+static void deliver_job(struct nt_job *job);
+
+void kmcl_in_init(struct kmcl_channel *ch)
+{
+	atomic_store(&ch->in.quota, UINT32_MAX);
+	KeInitializeEvent(&ch->in.drained, SynchronizationEvent, FALSE);
+	nt_strand_init(&ch->in.strand);
+	ch->in.job.run = deliver_job;
+}
+
+/* The block is address space until an object is first used, so an idle channel costs little. */
+bool kmcl_in_prepare(struct kmcl_channel *ch)
+{
+	/* one more than can be delivered: the dispatcher reads into it */
+	ch->in.count = KMCL_DEFAULT_INCOMING + 1;
+	ch->in.stride = object_stride(ch);
+	ch->in.block_size = ch->in.stride * ch->in.count;
+	ch->in.block = mmap(NULL, ch->in.block_size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (ch->in.block == MAP_FAILED) {
+		ch->in.block = NULL;
+		return false;
+	}
+	ch->in.fresh = 0;
+	ch->in.free = ch->in.spare = ch->in.head = ch->in.tail = NULL;
+	ch->in.failed = ch->in.quota_blocked = ch->in.starved = ch->in.run = false;
+	ch->in.masked = false;
+	ch->in.outstanding = 0;
+	atomic_store(&ch->in.stop_reading, false);
+	return true;
+}
+
+void kmcl_in_release(struct kmcl_channel *ch)
+{
+	if (ch->in.block)
+		munmap(ch->in.block, ch->in.block_size);
+	ch->in.block = NULL;
+	ch->in.free = ch->in.spare = ch->in.head = ch->in.tail = NULL;
+}
+
+static struct kmcl_incoming *first_use(struct kmcl_channel *ch)
+{
+	struct kmcl_incoming *in = (void *)(ch->in.block + ch->in.stride * ch->in.fresh++);
+
+	in->magic = KMCL_INCOMING_MAGIC;
+	in->channel = ch;
+	in->buffer = (uint8_t *)(in + 1);
+	in->mdl_room = in->buffer + read_room(ch);
+	return in;
+}
+
+/* Dispatcher: an object to read into. NULL: the driver holds them all. */
+static struct kmcl_incoming *object_take(struct kmcl_channel *ch)
+{
+	struct kmcl_incoming *in = ch->in.spare;
+
+	if (in) {
+		ch->in.spare = NULL;
+		return in;
+	}
+	spin_lock(&ch->in.lock);
+	in = ch->in.free;
+	if (in)
+		ch->in.free = in->next;
+	else if (ch->in.fresh < ch->in.count)
+		in = first_use(ch);
+	else
+		atomic_store_explicit(&ch->in.starved, true, memory_order_relaxed);
+	spin_unlock(&ch->in.lock);
+	return in;
+}
+
+/* Under in.lock. */
+static void object_put(struct kmcl_channel *ch, struct kmcl_incoming *in)
+{
+	atomic_store_explicit(&in->state, KMCL_INCOMING_FREE, memory_order_relaxed);
+	in->next = ch->in.free;
+	ch->in.free = in;
+	if (atomic_load_explicit(&ch->in.starved, memory_order_relaxed)) {
+		atomic_store_explicit(&ch->in.starved, false, memory_order_relaxed);
+		part_port_kick(&ch->port);
+	}
+}
+
+static bool quota_blocked(struct kmcl_channel *ch)
+{
+	return atomic_load_explicit(&ch->in.quota_blocked, memory_order_relaxed);
+}
+
+/* Under in.lock. Everything that follows from one packet less, the waiter's wake-up included: when
+ * the lock is released the channel may be gone. */
+static void ended(struct kmcl_channel *ch)
+{
+	ch->in.outstanding--;
+	if (quota_blocked(ch) &&
+	    ch->in.outstanding < atomic_load_explicit(&ch->in.quota, memory_order_relaxed)) {
+		atomic_store_explicit(&ch->in.quota_blocked, false, memory_order_relaxed);
+		part_port_kick(&ch->port);
+	}
+	if (ch->in.drain_wait && !ch->in.outstanding)
+		KeSetEvent(&ch->in.drained, IO_NO_INCREMENT, FALSE);
+}
+
+void kmcl_in_ended(struct kmcl_channel *ch)
+{
+	spin_lock(&ch->in.lock);
+	ended(ch);
+	spin_unlock(&ch->in.lock);
+}
+
+void kmcl_in_free(struct kmcl_incoming *in, bool delivered)
+{
+	struct kmcl_channel *ch = in->channel;
+
+	spin_lock(&ch->in.lock);
+	object_put(ch, in);
+	if (delivered)
+		ended(ch);
+	spin_unlock(&ch->in.lock);
+}
+
+/* ---- delivery ---- */
+
+enum next {
+	NEXT_NONE,    /* nothing to deliver now */
+	NEXT_PASSIVE, /* the head wants PASSIVE_LEVEL */
+	NEXT_DELIVER,
+};
+
+static bool deliverable(struct kmcl_channel *ch)
+{
+	if (!ch->in.run || ch->in.failed || !ch->in.head || quota_blocked(ch))
+		return false;
+	if (ch->in.outstanding < atomic_load_explicit(&ch->in.quota, memory_order_relaxed))
+		return true;
+	atomic_store_explicit(&ch->in.quota_blocked, true, memory_order_relaxed);
+	return false;
+}
+
+static bool wants_passive(struct kmcl_channel *ch)
+{
+	return ch->in.head->passive ||
+	       atomic_load_explicit(&ch->in.passive, memory_order_relaxed);
+}
+
+/* Takes the next packet for the party that holds in.busy. Without one, gives in.busy up if told so. */
+static enum next next_packet(struct kmcl_channel *ch, bool at_passive, bool give_up,
+			     struct kmcl_incoming **in)
+{
+	enum next next = NEXT_DELIVER;
+
+	spin_lock(&ch->in.lock);
+	if (!deliverable(ch)) {
+		next = NEXT_NONE;
+	} else if (!at_passive && wants_passive(ch)) {
+		next = NEXT_PASSIVE;
+	} else {
+		*in = ch->in.head;
+		ch->in.head = (*in)->next;
+		if (!ch->in.head)
+			ch->in.tail = NULL;
+		ch->in.outstanding++;
+	}
+	if (next != NEXT_DELIVER && give_up) {
+		ch->in.busy = false;
+		if (ch->in.drain_wait)
+			KeSetEvent(&ch->in.drained, IO_NO_INCREMENT, FALSE);
+	}
+	spin_unlock(&ch->in.lock);
+	return next;
+}
+
+/* The object went back to the head of the queue by VmbChannelPacketDeferToPassive. */
+static void requeue(struct kmcl_channel *ch, struct kmcl_incoming *in)
+{
+	uint32_t state = KMCL_INCOMING_DELIVERED;
+
+	if (!atomic_compare_exchange_strong(&in->state, &state, KMCL_INCOMING_READ)) {
+		nt_violation("defer-and-complete",
+			     "a packet of channel %s was deferred and then completed",
+			     ch->config.name);
+		return;
+	}
+	spin_lock(&ch->in.lock);
+	in->passive = true;
+	in->next = ch->in.head;
+	ch->in.head = in;
+	if (!ch->in.tail)
+		ch->in.tail = in;
+	ended(ch);
+	spin_unlock(&ch->in.lock);
+}
+
+/* True: the packet counts as processed. Afterwards the object may be gone. */
+static bool deliver_one(struct kmcl_channel *ch, struct kmcl_incoming *in)
+{
+	UINT32 flags = in->external ? VMBUS_CHANNEL_PROCESS_PACKET_FLAG_EXTERNAL_DATA : 0;
+	struct kmcl_frame frame;
+
+	ch->in.current = in;
+	ch->in.deferred = false;
+	atomic_store_explicit(&in->state, KMCL_INCOMING_DELIVERED, memory_order_relaxed);
+	kmcl_callback_enter(&frame, ch, KMCL_CB_PROCESS);
+	ch->config.process(kmcl_handle(ch), (VMBPACKETCOMPLETION)in,
+			   (PVOID)(uintptr_t)in->packet.payload, in->packet.payload_size, flags);
+	kmcl_callback_leave(&frame);
+	ch->in.current = NULL;
+	if (!ch->in.deferred)
+		return true;
+	requeue(ch, in);
+	return false;
+}
+
+static void processing_complete(struct kmcl_channel *ch, uint32_t count)
+{
+	struct kmcl_frame frame;
+
+	kmcl_callback_enter(&frame, ch, KMCL_CB_PROCESSING_COMPLETE);
+	ch->config.processing_complete(kmcl_handle(ch), count);
+	kmcl_callback_leave(&frame);
+}
+
+static bool take_busy(struct kmcl_channel *ch)
+{
+	bool mine;
+
+	spin_lock(&ch->in.lock);
+	mine = !ch->in.busy && deliverable(ch);
+	if (mine)
+		ch->in.busy = true;
+	spin_unlock(&ch->in.lock);
+	return mine;
+}
+
+static void post_passive(struct kmcl_channel *ch)
+{
+	bool post;
+
+	spin_lock(&ch->in.lock);
+	post = !ch->in.job_posted;
+	ch->in.job_posted = true;
+	spin_unlock(&ch->in.lock);
+	if (post)
+		nt_strand_post(&ch->in.strand, &ch->in.job);
+}
+
+/* Delivers what is in the queue. The caller holds in.busy, which is released. A batch's end is
+ * reported before that, so that ProcessingComplete is serialised with ProcessPacket. */
+static void deliver_batch(struct kmcl_channel *ch, bool at_passive)
+{
+	struct kmcl_incoming *in = NULL;
+	uint32_t count = 0;
+
+	for (;;) {
+		bool report = count && ch->config.processing_complete;
+		enum next next = next_packet(ch, at_passive, !report, &in);
+
+		if (next == NEXT_DELIVER) {
+			count += deliver_one(ch, in);
+			continue;
+		}
+		if (report) {
+			processing_complete(ch, count);
+			count = 0;
+			continue;
+		}
+		if (next == NEXT_PASSIVE)
+			post_passive(ch);
+		return;
+	}
+}
+
+static void deliver_job(struct nt_job *job)
+{
+	struct kmcl_channel *ch = CONTAINING_RECORD(job, struct kmcl_channel, in.job);
+
+	spin_lock(&ch->in.lock);
+	ch->in.job_posted = false;
+	spin_unlock(&ch->in.lock);
+	if (take_busy(ch)) {
+		deliver_batch(ch, true);
+		part_port_kick(&ch->port);
+	}
+}
+
+/* ---- reading ---- */
+
+/* The peer broke the rules: nothing of it reaches the driver until the next open. */
+static void fail_queue(struct kmcl_channel *ch, const char *why)
+{
+	struct kmcl_incoming *list;
+
+	KMCL_LOG_PEER(KMCL_LOG_WARNING, "kmcl", 0, ch->relid, "incoming queue stopped: %s", why);
+	spin_lock(&ch->in.lock);
+	ch->in.failed = true;
+	list = ch->in.head;
+	ch->in.head = ch->in.tail = NULL;
+	while (list) {
+		struct kmcl_incoming *in = list;
+
+		list = in->next;
+		object_put(ch, in);
+	}
+	spin_unlock(&ch->in.lock);
+}
+
+/* True: in.busy is the caller's, who delivers. */
+static bool enqueue(struct kmcl_channel *ch, struct kmcl_incoming *in)
+{
+	bool mine = false;
+
+	in->next = NULL;
+	in->passive = false;
+	in->mdl = NULL;
+	in->external = in->packet.type == VMBUS_PKT_GPA_DIRECT;
+	atomic_store_explicit(&in->state, KMCL_INCOMING_READ, memory_order_relaxed);
+	kmcl_count(&ch->counters.packets_received, 1);
+	kmcl_count(&ch->counters.bytes_received, in->packet.payload_size);
+	spin_lock(&ch->in.lock);
+	if (ch->in.failed) {
+		object_put(ch, in);
+	} else {
+		if (ch->in.tail)
+			ch->in.tail->next = in;
+		else
+			ch->in.head = in;
+		ch->in.tail = in;
+		mine = !ch->in.busy && deliverable(ch);
+		if (mine)
+			ch->in.busy = true;
+	}
+	spin_unlock(&ch->in.lock);
+	return mine;
+}
+
+/* What may come from the other end: a server gets external data, nobody gets transfer pages here. */
+static const char *unacceptable(struct kmcl_channel *ch, const struct vmbus_packet_in *packet)
+{
+	if (packet->payload_size > ((ch->config.max_packet + 7u) & ~7u))
+		return "a packet over the maximum size";
+	switch (packet->type) {
+	case VMBUS_PKT_INBAND:
+		return NULL;
+	case VMBUS_PKT_GPA_DIRECT:
+		return ch->server ? NULL : "external data from the host";
+	default:
+		return "a packet of a type that no driver takes";
+	}
+}
+
+/* True: something was read. The object stays the dispatcher's unless it was queued. */
+static bool read_one(struct kmcl_channel *ch, struct kmcl_incoming *in)
+{
+	enum vmbus_ring_result r =
+		vmbus_ring_read(&ch->port.in, in->buffer, read_room(ch), &in->packet);
+	const char *why = NULL;
+
+	switch (r) {
+	case VMBUS_RING_OK:
+		if (in->packet.type == VMBUS_PKT_COMPLETION) {
+			kmcl_out_completed(ch, &in->packet);
+			break;
+		}
+		why = unacceptable(ch, &in->packet);
+		if (!why) {
+			if (enqueue(ch, in))
+				deliver_batch(ch, false);
+			return true;
+		}
+		break;
+	case VMBUS_RING_TOO_LARGE:
+		why = "a packet over the channel's limits";
+		break;
+	case VMBUS_RING_BAD_PACKET:
+		why = "a malformed packet";
+		break;
+	default:
+		if (r == VMBUS_RING_CORRUPT && !atomic_load(&ch->in.stop_reading)) {
+			atomic_store(&ch->in.stop_reading, true);
+			fail_queue(ch, "the ring is corrupt");
+		}
+		ch->in.spare = in;
+		return false;
+	}
+	if (why)
+		fail_queue(ch, why);
+	ch->in.spare = in;
+	return true;
+}
+
+static bool reading_blocked(struct kmcl_channel *ch)
+{
+	return atomic_load_explicit(&ch->in.stop_reading, memory_order_relaxed) ||
+	       quota_blocked(ch) || atomic_load_explicit(&ch->in.starved, memory_order_relaxed);
+}
+
+static void release_space(struct kmcl_channel *ch)
+{
+	if (vmbus_ring_release(&ch->port.in))
+		part_port_signal(&ch->port);
+}
+
+/* Whether the queue is to be delivered from here, or handed to a PASSIVE job. */
+static void deliver_queued(struct kmcl_channel *ch)
+{
+	if (take_busy(ch))
+		deliver_batch(ch, false);
+}
+
+static bool read_packets(struct kmcl_channel *ch)
+{
+	uint32_t quarter = vmbus_ring_reader_size(&ch->port.in) / 4;
+	bool worked = false;
+
+	for (uint32_t n = 0; n < KMCL_READ_BUDGET && !reading_blocked(ch); n++) {
+		struct kmcl_incoming *in = object_take(ch);
+
+		if (!in || !read_one(ch, in))
+			break;
+		worked = true;
+		if (vmbus_ring_unreleased(&ch->port.in) >= quarter)
+			release_space(ch);
+	}
+	if (worked)
+		release_space(ch);
+	return worked;
+}
+
+static enum part_poll poll_channel(struct kmcl_channel *ch)
+{
+	if (!ch->in.masked) {
+		vmbus_ring_mask(&ch->port.in);
+		ch->in.masked = true;
+	}
+	if (kmcl_out_waiting(ch))
+		kmcl_out_drain(ch);
+	deliver_queued(ch); /* left by a pause, a quota or a job */
+	if (read_packets(ch)) {
+		ch->out.backoff_ns = 0;
+		return PART_POLL_WORKED;
+	}
+	return reading_blocked(ch) ? PART_POLL_BLOCKED : PART_POLL_IDLE;
+}
+
+/* A writer that waits for room looks again by itself: not every peer sends the room signal. */
+static void set_retry(struct kmcl_channel *ch)
+{
+	if (!kmcl_out_waiting(ch)) {
+		ch->out.backoff_ns = 0;
+	} else if (!ch->out.backoff_ns) {
+		ch->out.backoff_ns = MIN_BACKOFF_NS;
+	} else if (ch->out.backoff_ns < MAX_BACKOFF_NS) {
+		ch->out.backoff_ns *= 2;
+	}
+	ch->port.retry_ns = ch->out.backoff_ns;
+}
+
+static enum part_poll port_poll(struct part_port *port)
+{
+	struct kmcl_channel *ch = CONTAINING_RECORD(port, struct kmcl_channel, port);
+	enum part_poll result;
+	KIRQL irql;
+
+	KeRaiseIrql(DISPATCH_LEVEL, &irql);
+	result = poll_channel(ch);
+	KeLowerIrql(irql);
+	if (result == PART_POLL_BLOCKED)
+		set_retry(ch);
+	return result;
+}
+
+static bool port_park(struct part_port *port)
+{
+	struct kmcl_channel *ch = CONTAINING_RECORD(port, struct kmcl_channel, port);
+
+	set_retry(ch);
+	ch->in.masked = false;
+	return !vmbus_ring_unmask(&port->in);
+}
+
+const struct part_port_ops kmcl_port_ops = {
+	.poll = port_poll,
+	.park = port_park,
+};
+
+/* ---- what the life cycle asks for ---- */
+
+void kmcl_in_start(struct kmcl_channel *ch)
+{
+	spin_lock(&ch->in.lock);
+	ch->in.run = true;
+	spin_unlock(&ch->in.lock);
+	part_port_kick(&ch->port);
+}
+
+static void log_long_wait(struct kmcl_channel *ch, const char *what, uint32_t count)
+{
+	kmcl_log_channel(ch, KMCL_LOG_WARNING, "still waiting for %s (%u)", what, count);
+}
+
+void kmcl_in_stop(struct kmcl_channel *ch)
+{
+	LARGE_INTEGER five_seconds = {.QuadPart = -50000000};
+	bool busy;
+
+	for (;;) {
+		spin_lock(&ch->in.lock);
+		ch->in.run = false;
+		busy = ch->in.busy;
+		ch->in.drain_wait = busy;
+		spin_unlock(&ch->in.lock);
+		if (!busy)
+			return;
+		if (KeWaitForSingleObject(&ch->in.drained, Executive, KernelMode, FALSE,
+					  &five_seconds) == STATUS_TIMEOUT)
+			log_long_wait(ch, "EvtVmbChannelProcessPacket to return", 1);
+	}
+}
+
+void kmcl_in_wait_outstanding(struct kmcl_channel *ch)
+{
+	LARGE_INTEGER five_seconds = {.QuadPart = -50000000};
+	uint32_t left;
+
+	for (;;) {
+		spin_lock(&ch->in.lock);
+		left = ch->in.outstanding;
+		ch->in.drain_wait = left != 0;
+		spin_unlock(&ch->in.lock);
+		if (!left)
+			return;
+		if (KeWaitForSingleObject(&ch->in.drained, Executive, KernelMode, FALSE,
+					  &five_seconds) == STATUS_TIMEOUT)
+			log_long_wait(ch, "incoming packets to be completed", left);
+	}
+}
+
+void kmcl_in_discard(struct kmcl_channel *ch)
+{
+	spin_lock(&ch->in.lock);
+	ch->in.head = ch->in.tail = NULL;
+	spin_unlock(&ch->in.lock);
+}
