@@ -20,15 +20,15 @@ struct vmbus_client_limits {
 };
 
 struct vmbus_client_config {
-	uint32_t max_version;   /**< first version asked for; 0: 6.0 */
-	uint32_t min_version;   /**< last one tried; 0: 0.13 */
-	uint32_t features;      /**< asked for at 6.0 */
-	uint32_t target_vp;     /**< VP that gets the messages */
+	uint32_t max_version;             /**< first version asked for; 0: 6.0 */
+	uint32_t min_version;             /**< last one tried; 0: 0.13 */
+	uint32_t features;                /**< asked for at 6.0 */
+	uint32_t target_vp;               /**< VP that gets the messages */
 	uint64_t interrupt_page;          /**< GPA, 0: none (needed below 2.4) */
 	uint64_t monitor_parent_to_child; /**< GPAs, both or none */
 	uint64_t monitor_child_to_parent;
-	uint32_t contact_connection_id;   /**< 0: 4 at 5.0 and above, else 1 */
-	uint32_t first_gpadl_id;          /**< 0: 0xE1E10 */
+	uint32_t contact_connection_id; /**< 0: 4 at 5.0 and above, else 1 */
+	uint32_t first_gpadl_id;        /**< 0: 0xE1E10 */
 	struct vmbus_client_limits limits;
 	struct vmbus_allocator allocator;
 };
@@ -60,17 +60,17 @@ struct vmbus_client_open {
 };
 
 enum vmbus_client_action_type {
-	VMBUS_CLIENT_POST,          /**< HvPostMessage; report its failure with post_failed */
-	VMBUS_CLIENT_CONNECTED,     /**< version and features agreed; offers have been asked for */
-	VMBUS_CLIENT_CONNECT_FAILED,/**< no version in common, or the host failed the contact */
-	VMBUS_CLIENT_OFFER,         /**< a channel was offered */
+	VMBUS_CLIENT_POST,           /**< HvPostMessage; report its failure with post_failed */
+	VMBUS_CLIENT_CONNECTED,      /**< version and features agreed; offers have been asked for */
+	VMBUS_CLIENT_CONNECT_FAILED, /**< no version in common, or the host failed the contact */
+	VMBUS_CLIENT_OFFER,          /**< a channel was offered */
 	VMBUS_CLIENT_OFFERS_DELIVERED,
-	VMBUS_CLIENT_RESCIND,       /**< stop using rings and GPADLs now; then release */
+	VMBUS_CLIENT_RESCIND, /**< stop using rings and GPADLs now; then release */
 	VMBUS_CLIENT_OPEN_RESULT,
-	VMBUS_CLIENT_GPADL_CREATED, /**< status 0, the host's, or VMBUS_STATUS_GONE by rescind */
-	VMBUS_CLIENT_GPADL_TORNDOWN,/**< the memory is the caller's again */
+	VMBUS_CLIENT_GPADL_CREATED,  /**< status 0, the host's, or VMBUS_STATUS_GONE by rescind */
+	VMBUS_CLIENT_GPADL_TORNDOWN, /**< the memory is the caller's again */
 	VMBUS_CLIENT_MODIFY_RESULT,
-	VMBUS_CLIENT_UNLOADED,      /**< all channels and GPADLs are gone */
+	VMBUS_CLIENT_UNLOADED, /**< all channels and GPADLs are gone */
 };
 
 /** Status in OPEN_RESULT, GPADL_CREATED and MODIFY_RESULT when a rescind ended the request. */
@@ -79,7 +79,7 @@ enum vmbus_client_action_type {
 struct vmbus_client_action {
 	enum vmbus_client_action_type type;
 	vmbus_channel_id channel;
-	void *owner;     /**< as set by vmbus_client_set_owner, NULL before */
+	void *owner; /**< as set by vmbus_client_set_owner, NULL before */
 	uint32_t gpadl;
 	uint32_t status; /**< 0: success */
 	union {
@@ -106,6 +106,9 @@ enum vmbus_client_state {
 
 struct vmbus_client_stats {
 	uint64_t received, posted, ignored_short, ignored_type, ignored_state, ignored_unknown;
+	uint64_t ignored_offers;  /**< with a channel id that is impossible or live */
+	uint64_t released_offers; /**< handed back at once: a limit, or no memory */
+	uint64_t ignored_busy;    /**< the owner had not taken the actions */
 };
 
 struct vmbus_client *vmbus_client_create(const struct vmbus_client_config *config);
@@ -114,34 +117,51 @@ void vmbus_client_destroy(struct vmbus_client *c);
 enum vmbus_status vmbus_client_connect(struct vmbus_client *c);
 /** One host message, copied out of its slot. Never fails. */
 void vmbus_client_receive(struct vmbus_client *c, const void *message, size_t size);
-/** A POST that the hypervisor refused with invalid connection id (18); others are retried by the owner. */
+/** A POST that the hypervisor refused with invalid connection id (18); others are retried by the
+ * owner. */
 void vmbus_client_post_failed(struct vmbus_client *c, uint16_t hv_status);
 /** The transport is gone: every channel is rescinded, every request ended, state disconnected. */
 void vmbus_client_lost(struct vmbus_client *c);
+/**
+ * Ends the connection. Everything but the host's UNLOAD_COMPLETE is ignored from here on; when it
+ * comes, pending requests end, every channel is rescinded, and UNLOADED follows. If it does not
+ * come in the owner's time, vmbus_client_lost() does the same. E_STATE: while connecting.
+ */
 enum vmbus_status vmbus_client_unload(struct vmbus_client *c);
 
+/**
+ * What the owner gets back in actions of this channel. Also for a channel that is rescinded, until
+ * it is released.
+ */
 void vmbus_client_set_owner(struct vmbus_client *c, vmbus_channel_id id, void *owner);
 enum vmbus_status vmbus_client_open(struct vmbus_client *c, vmbus_channel_id id,
 				    const struct vmbus_client_open *open);
-/** Sends CLOSE; the channel can be opened again at once. */
+/** Sends CLOSE; the channel can be opened again at once. No effect on one that is not open.
+ * E_STATE: the open has not been answered yet. */
 enum vmbus_status vmbus_client_close(struct vmbus_client *c, vmbus_channel_id id);
 enum vmbus_status vmbus_client_modify(struct vmbus_client *c, vmbus_channel_id id, uint32_t vp);
 /**
- * Announces `words` (ranges as on the wire, word_count u64s, range_count ranges) to the host; copied.
- * `hint` is OR-ed into the id's top byte space (0 for none), see docs/wire-notes.md.
+ * Announces `words` (ranges as on the wire, word_count u64s, range_count ranges) to the host;
+ * copied. The id is a counter of 20 bits, unique among live GPADLs and never 0; a `hint` (12 bits,
+ * 0: none) takes the bits above it, see docs/wire-notes.md.
  */
 enum vmbus_status vmbus_client_gpadl_create(struct vmbus_client *c, vmbus_channel_id id,
 					    const uint64_t *words, uint32_t word_count,
 					    uint32_t range_count, uint32_t hint, uint32_t *gpadl);
 enum vmbus_status vmbus_client_gpadl_teardown(struct vmbus_client *c, vmbus_channel_id id,
 					      uint32_t gpadl);
-/** The driver has let go of a rescinded channel: RELID_RELEASED follows once nothing is pending. */
+/**
+ * The driver has let go of a rescinded channel: RELID_RELEASED follows once every request on it has
+ * been answered. Owed for every RESCIND action, also for channels nobody claimed; the id is invalid
+ * afterwards. E_STATE: not rescinded.
+ */
 enum vmbus_status vmbus_client_release(struct vmbus_client *c, vmbus_channel_id id);
 
 bool vmbus_client_next_action(struct vmbus_client *c, struct vmbus_client_action *action);
 
 enum vmbus_client_state vmbus_client_state(const struct vmbus_client *c);
-uint32_t vmbus_client_version(const struct vmbus_client *c);
+uint32_t vmbus_client_version(const struct vmbus_client *c); /**< agreed; 0: none */
+uint32_t vmbus_client_features(const struct vmbus_client *c);
 const struct vmbus_client_stats *vmbus_client_statistics(const struct vmbus_client *c);
 const char *vmbus_client_check(const struct vmbus_client *c);
 
