@@ -10,7 +10,7 @@ all:
 
 demo:
 	@scripts/setup build
-	@scripts/build plain --quiet
+	@scripts/build plain
 	@build/tools/kmcl demo $(ARGS)
 
 check:
@@ -23,7 +23,7 @@ conformance:
 
 bench:
 	@scripts/setup build bench
-	@scripts/build plain --quiet
+	@scripts/build plain
 	@bench/run.sh $(ARGS)
 
 soak:
@@ -46,9 +46,9 @@ docs:
 
 install:
 	@scripts/setup build
-	@scripts/build plain --quiet
+	@scripts/build plain
 	@meson configure build -Dprefix=$(PREFIX)
-	@scripts/build plain --quiet
+	@scripts/build plain
 	@meson install -C build --no-rebuild
 
 clean:

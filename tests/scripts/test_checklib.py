@@ -9,8 +9,9 @@ import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, 'scripts'))
+sys.path[:0] = [os.path.join(ROOT, 'scripts'), os.path.dirname(os.path.abspath(__file__))]
 
+import tapresult  # noqa: E402
 from checklib import programs, requirements, tap  # noqa: E402
 from checklib.programs import Program  # noqa: E402
 from checklib.results import Result, count  # noqa: E402
@@ -166,37 +167,5 @@ class Proofs(unittest.TestCase):
             self.assertIn(identifier, table)
 
 
-class TapResult(unittest.TestResult):
-    """Prints each result as it comes."""
-
-    number = 0
-
-    def say(self, verdict, test, text=''):
-        self.number += 1
-        print(f'{verdict} {self.number} - {test.id().split(".", 1)[1]}')
-        for line in text.splitlines():
-            print(f'# {line}')
-
-    def addSuccess(self, test):
-        super().addSuccess(test)
-        self.say('ok', test)
-
-    def addFailure(self, test, err):
-        super().addFailure(test, err)
-        self.say('not ok', test, self.failures[-1][1])
-
-    def addError(self, test, err):
-        super().addError(test, err)
-        self.say('not ok', test, self.errors[-1][1])
-
-
-def main():
-    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__])
-    print(f'1..{suite.countTestCases()}')
-    result = TapResult()
-    suite.run(result)
-    return 0 if result.wasSuccessful() else 1
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(tapresult.main(sys.modules[__name__]))
