@@ -15,6 +15,11 @@
 #ifndef PARTITION_PARTITION_H
 #define PARTITION_PARTITION_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "vmbus/client.h"
 #include "vmbus/ring.h"
 #include "vmbus/server.h"
@@ -25,13 +30,13 @@ struct nt_memory;
 
 /** 0 in a field means the default named there. */
 struct part_options {
-	uint64_t memory;            /**< bytes of guest memory, default 256 MiB */
-	uint32_t vps;               /**< guest processors = client dispatchers; default: processors */
-	uint32_t server_dispatchers;/**< default: processors */
-	int64_t poll_ns;            /**< longest poll before blocking; 0: default, -1: never poll */
-	uint32_t max_version;       /**< of both ends; 0: 6.0 */
+	uint64_t memory; /**< bytes of guest memory, default 256 MiB */
+	uint32_t vps;    /**< guest processors = client dispatchers; default: processors */
+	uint32_t server_dispatchers; /**< default: processors */
+	int64_t poll_ns;      /**< longest poll before blocking; 0: default, -1: never poll */
+	uint32_t max_version; /**< of both ends; 0: 6.0 */
 	uint32_t features;
-	uint32_t stitches;          /**< stitched mappings an endpoint may hold, default 16384 */
+	uint32_t stitches; /**< stitched runs an endpoint may hold, default 16384 */
 	struct vmbus_server_limits limits;
 };
 
@@ -45,8 +50,9 @@ struct part_endpoint *part_client(struct part *part);
 uint32_t part_id(const struct part *part); /**< small number for logs, 1.. */
 struct part *part_of(struct part_endpoint *ep);
 uint32_t part_dispatchers(const struct part_endpoint *ep);
-/** A partition reset as a guest's own: the client's channels are rescinded locally, the server's
- *  are closed by a fresh contact. Blocks until the client is connected again. */
+/** A partition reset: the host lets go of everything, the client's channels are rescinded locally,
+ * and the client connects afresh. Blocks until it is connected, and so until every claimed channel
+ * was put. Not from an upcall. */
 int part_reset(struct part *part);
 
 /* ---- guest memory (memory.c) ---- */
@@ -63,6 +69,7 @@ struct part_mapping {
 	void *va;
 	size_t bytes;
 	bool stitched;
+	uint32_t stitches; /**< what it takes of the bound */
 };
 int part_pages_map(struct part_endpoint *ep, const uint64_t *pfns, size_t count,
 		   struct part_mapping *mapping);
@@ -90,31 +97,43 @@ struct part_port {
 	struct vmbus_ring_reader in;
 	struct vmbus_ring_writer out;
 	const struct part_port_ops *ops;
-	uint64_t retry_ns; /**< set in poll/park: look again after so long even if nobody signals; 0: no */
+	uint64_t retry_ns; /**< set in poll/park: look again after so long even if nobody signals;
+			      0: no */
 	/* the dispatcher's own */
 	struct part_endpoint *ep;
 	uint32_t dispatcher;
-	uint32_t event_flag;    /**< our incoming event flag */
+	uint32_t event_flag; /**< our incoming event flag */
 	uint32_t relid;
-	struct {                /**< where our signals go */
+	struct { /**< where our signals go */
 		uint32_t connection_id;
 		uint32_t vp;
 		uint16_t flag;
 		uint8_t sint;
-		bool muted;     /**< target VP 0xffffffff */
+		bool muted; /**< target VP 0xffffffff */
 	} peer;
-	void *dispatch[8];      /**< links and state, dispatch.c's */
-	_Atomic uint32_t dispatch_state;
+	struct { /**< dispatch.c's */
+		struct part_port *next_command;
+		bool queued, wanted; /**< a command waits; attached is what is wanted */
+		bool attached;
+		uint8_t place; /**< detached, polled or quiet */
+		uint32_t active_index, timed_index;
+		uint64_t last_work, deadline;
+	} dispatch;
+	_Atomic uint32_t gate;       /**< server: whether signals may leave yet */
+	_Atomic uint32_t signalling; /**< server: threads in part_port_signal */
+	_Atomic bool signal_owed;    /**< server: one was held back */
 	uint64_t signals_sent, signals_taken;
 	struct part_mapping map_in[2], map_out[2];
-	void *ring_private;     /**< endpoint's bookkeeping of the rings */
+	void *ring_private; /**< endpoint's bookkeeping of the rings */
 };
 
 /** From here on the port is polled; the first poll follows at once. */
 void part_port_attach(struct part_port *port);
-/** After it returns no callback of the port runs or will run. Not from the port's own dispatcher. Blocks. */
+/** After it returns no callback of the port runs or will run. Not from the port's own dispatcher.
+ * Blocks. */
 void part_port_detach(struct part_port *port);
-/** Asks the port's dispatcher to poll soon. Any thread, wait-free. */
+/** Asks the port's dispatcher to poll soon. Any thread, wait-free; nothing if it is not attached.
+ */
 void part_port_kick(struct part_port *port);
 /** Signals the peer: one event flag. Any thread; takes no lock. */
 void part_port_signal(struct part_port *port);
@@ -127,9 +146,11 @@ struct part_server_open {
 	uint8_t user_data[120];
 };
 struct part_server_channel_ops {
-	/** A guest opens. The endpoint has mapped the rings into `port`. Answer: part_server_open_done. */
+	/** A guest opens. The endpoint has mapped the rings into `port`. Answer:
+	 * part_server_open_done. */
 	void (*open)(void *device, const struct part_server_open *open);
-	/** The guest closed, reset or went away. Answer once the port is detached: part_server_close_done. */
+	/** The guest closed, reset or went away. Answer once the port is detached:
+	 * part_server_close_done. */
 	void (*close)(void *device);
 };
 
@@ -138,13 +159,14 @@ struct part_server_channel; /* one offer */
 int part_server_offer(struct part_endpoint *ep, const struct vmbus_offer *offer,
 		      const struct part_server_channel_ops *ops, void *device,
 		      struct part_port *port, struct part_server_channel **ch);
-/** The open is answered (NTSTATUS-like u32, 0 = success). On failure the rings are unmapped at once;
- *  on success the owner attaches the port. The result is posted before this returns or any signal. */
+/** The open is answered (NTSTATUS-like u32, 0 = success). On failure the rings are unmapped at
+ * once; on success the owner attaches the port. The result is posted before this returns or any
+ * signal. */
 void part_server_open_done(struct part_server_channel *ch, uint32_t status);
 /** The port is detached: unmaps the rings, lets a withheld GPADL teardown go on. */
 void part_server_close_done(struct part_server_channel *ch);
-/** Withdraws the offer; the port is detached and GPADLs unmapped. After it returns no upcall comes and
- *  `ch` is gone. Unmaps the rings. Blocks (only for an upcall under way). Not from an upcall. */
+/** Withdraws the offer; the port is detached and GPADLs unmapped. After it returns no upcall comes
+ * and `ch` is gone. Unmaps the rings. Blocks (only for an upcall under way). Not from an upcall. */
 void part_server_revoke(struct part_server_channel *ch);
 
 /** Pins an accepted GPADL so that its TORNDOWN waits. -ENOENT: unknown; -EBUSY: pinned already. The
@@ -167,7 +189,8 @@ struct part_client_channel_ops {
 	void (*rescind)(void *owner);
 };
 
-/** Told of every offer, those that exist at the time of the call included (on the message thread). */
+/** Told of every offer, those that exist at the time of the call included (on the message thread).
+ */
 struct part_client_listener {
 	void (*offered)(struct part_client_listener *l, struct part_client_channel *ch);
 	/** After this the pointer must not be used unless claimed. */
@@ -179,25 +202,31 @@ int part_client_listen(struct part_endpoint *ep, struct part_client_listener *l)
 void part_client_unlisten(struct part_endpoint *ep, struct part_client_listener *l);
 
 const struct vmbus_client_offer *part_client_offer(const struct part_client_channel *ch);
-/** Takes a channel that nobody holds. -EBUSY: claimed; -ENODEV: withdrawn. From then on the owner gets
- *  its rescind, and the relid stays reserved until part_client_put. */
+/** Takes a channel that nobody holds. -EBUSY: claimed; -ENODEV: withdrawn. From then on the owner
+ * gets its rescind, and the relid stays reserved until part_client_put. */
 int part_client_claim(struct part_client_channel *ch, const struct part_client_channel_ops *ops,
 		      void *owner);
-/** Lets go. A rescinded channel's relid is released. No upcall to `owner` runs or will run. Blocks. */
+/** Lets go. A rescinded channel's relid is released. No upcall to `owner` runs or will run. Blocks.
+ */
 void part_client_put(struct part_client_channel *ch);
+
+/** Target VP: one chosen by channel id, so that channels spread over the dispatchers. */
+#define PART_VP_ANY 0xfffffffeu
 
 /** Allocates rings of that many pages each (control page included), announces them, opens.
  *  Blocks until the host answered. On 0 `port` is ready to be attached. `status` is the host's.
  *  -ENOMEM; -ECONNREFUSED: host refused (*status); -ENODEV: rescinded or bus gone. */
 int part_client_open(struct part_client_channel *ch, struct part_port *port, uint32_t out_pages,
 		     uint32_t in_pages, uint32_t target_vp, uint32_t *status);
-/** CLOSE is sent; the port is detached by now. Does not free the rings. No effect once rescinded. */
+/** CLOSE is sent; the port is detached by now. Does not free the rings. No effect once rescinded.
+ */
 void part_client_close(struct part_client_channel *ch);
-/** Tears the ring GPADL down, waits for it, frees the rings' pages. After close or rescind. Blocks. */
+/** Tears the ring GPADL down, waits for it, frees the rings' pages. After close or rescind. Blocks.
+ */
 void part_client_free_rings(struct part_client_channel *ch, struct part_port *port);
 
-/** Ranges as in struct part_gpadl.words. Blocks until created. -ECONNREFUSED, -ENODEV, -ENOSPC, -EINVAL.
- *  `read_only` is told to the host where it can be (docs/wire-notes.md). */
+/** Ranges as in struct part_gpadl.words. Blocks until created. -ECONNREFUSED, -ENODEV, -ENOSPC,
+ * -EINVAL. `read_only` is told to the host where it can be (docs/wire-notes.md). */
 int part_client_gpadl_create(struct part_client_channel *ch, const uint64_t *words,
 			     uint32_t word_count, uint32_t range_count, bool read_only,
 			     uint32_t *gpadl);

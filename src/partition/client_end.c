@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client's end: the state machine's actions carried out. Whoever calls the state machine holds
+ * the lock and carries out what comes of it, in order. A message that the host does not take now
+ * waits, and all later ones behind it; the message thread tries again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "partition/client_end.h"
+#include "partition/synic.h"
+
+#define RETRY_FIRST_NS     50000u
+#define RETRY_MOST_NS      50000000u
+#define TRIES_WITHOUT_PORT 100u
+#define MESSAGES_PER_TURN  64u
+#define UNLOAD_WAIT_NS     2000000000u
+
+/* ---- posting ---- */
+
+enum post_result {
+	POSTED,
+	RETRY,
+	FAILED
+};
+
+static bool is_contact(const struct outgoing *m)
+{
+	enum {
+		INITIATE_CONTACT = 14
+	};
+
+	return m->data[0] == INITIATE_CONTACT && !m->data[1] && !m->data[2] && !m->data[3];
+}
+
+static enum post_result judge(struct part_endpoint *ep, const struct outgoing *m, uint16_t status)
+{
+	switch (status) {
+	case HV_STATUS_SUCCESS:
+		return POSTED;
+	case HV_STATUS_INSUFFICIENT_MEMORY:
+	case HV_STATUS_INSUFFICIENT_BUFFERS:
+		return RETRY;
+	case HV_STATUS_INVALID_CONNECTION_ID:
+		/* To a contact it says "no such version". Else a host under load says so. */
+		if (!is_contact(m) && ep->cli->tries < TRIES_WITHOUT_PORT)
+			return RETRY;
+		return FAILED;
+	default:
+		return FAILED;
+	}
+}
+
+static enum post_result post_now(struct part_endpoint *ep, const struct outgoing *m)
+{
+	struct hv_message message = {
+		.connection_id = m->connection_id,
+		.type = HV_MESSAGE_TYPE_VMBUS,
+		.size = m->size,
+	};
+	enum post_result result;
+	uint16_t status;
+
+	memcpy(message.payload, m->data, m->size);
+	status = ep->guest->post_message(ep->transport, &message);
+	result = judge(ep, m, status);
+	if (result != FAILED)
+		return result;
+	if (!is_contact(m))
+		KMCL_LOG_PEER(KMCL_LOG_ERROR, PART_SUBSYSTEM, ep->id, 0,
+			      "the host refuses a message: status %u", status);
+	vmbus_client_post_failed(ep->cli->c, status);
+	return FAILED;
+}
+
+static void put_off(struct client_end *ce)
+{
+	uint64_t pause = ce->tries < 10 ? (uint64_t)RETRY_FIRST_NS << ce->tries : RETRY_MOST_NS;
+
+	ce->tries++;
+	ce->retry_at = clock_now_ns() + (pause < RETRY_MOST_NS ? pause : RETRY_MOST_NS);
+}
+
+static void post_waiting(struct part_endpoint *ep)
+{
+	struct client_end *ce = ep->cli;
+
+	if (ce->retry_at && clock_now_ns() < ce->retry_at)
+		return;
+	ce->retry_at = 0;
+	while (ce->outgoing.head) {
+		if (post_now(ep, ce->outgoing.head) == RETRY) {
+			put_off(ce);
+			return;
+		}
+		ce->tries = 0;
+		outgoing_pop(&ce->outgoing);
+	}
+}
+
+/* False: it can be neither posted nor queued now. */
+static bool post(struct part_endpoint *ep, const struct vmbus_client_action *a)
+{
+	struct client_end *ce = ep->cli;
+	struct outgoing m = {.connection_id = a->message.connection_id, .size = a->message.size};
+
+	memcpy(m.data, a->message.data, m.size);
+	if (!ce->outgoing.head) {
+		if (post_now(ep, &m) != RETRY)
+			return true;
+		put_off(ce);
+		part_event_raise(&ep->messages);
+	}
+	return outgoing_push(&ce->outgoing, &m);
+}
+
+/* ---- requests ---- */
+
+void client_request_begin(struct client_end *ce, struct client_request *r)
+{
+	r->next = ce->requests;
+	ce->requests = r;
+}
+
+static void answer(struct part_endpoint *ep, enum client_request_kind kind,
+		   const struct vmbus_client_action *a)
+{
+	struct client_request **link = &ep->cli->requests;
+
+	for (; *link; link = &(*link)->next) {
+		struct client_request *r = *link;
+
+		if (r->kind != kind || r->channel != a->channel || r->gpadl != a->gpadl)
+			continue;
+		*link = r->next;
+		r->status = a->status;
+		r->done = true;
+		pthread_cond_broadcast(&ep->changed);
+		return;
+	}
+}
+
+void client_await(struct part_endpoint *ep, struct client_request *r, uint32_t relid,
+		  const char *what)
+{
+	endpoint_wait_for(ep, &r->done, relid, what);
+}
+
+/* ---- actions ---- */
+
+static void set_link(struct part_endpoint *ep, enum client_link link)
+{
+	ep->cli->link = link;
+	pthread_cond_broadcast(&ep->changed);
+}
+
+static void connect_failed(struct part_endpoint *ep, const struct vmbus_client_action *a)
+{
+	kmcl_log(KMCL_LOG_ERROR, PART_SUBSYSTEM, ep->id, 0,
+		 "the host does not speak a version of VMBus that the client speaks (%#x)",
+		 a->status);
+	set_link(ep, LINK_FAILED);
+}
+
+/* False: not now, try this action again. */
+static bool carry_out(struct part_endpoint *ep, const struct vmbus_client_action *a)
+{
+	switch (a->type) {
+	case VMBUS_CLIENT_POST:
+		return post(ep, a);
+	case VMBUS_CLIENT_CONNECTED:
+		kmcl_log(KMCL_LOG_INFO, PART_SUBSYSTEM, ep->id, 0, "connected, version %u.%u",
+			 a->connected.version >> 16, a->connected.version & 0xffff);
+		break;
+	case VMBUS_CLIENT_CONNECT_FAILED:
+		connect_failed(ep, a);
+		break;
+	case VMBUS_CLIENT_OFFER:
+		client_offered(ep, &a->offer);
+		break;
+	case VMBUS_CLIENT_OFFERS_DELIVERED:
+		set_link(ep, LINK_UP);
+		break;
+	case VMBUS_CLIENT_RESCIND:
+		client_rescinded(ep, a);
+		break;
+	case VMBUS_CLIENT_OPEN_RESULT:
+		answer(ep, REQUEST_OPEN, a);
+		break;
+	case VMBUS_CLIENT_GPADL_CREATED:
+		answer(ep, REQUEST_GPADL_CREATE, a);
+		break;
+	case VMBUS_CLIENT_GPADL_TORNDOWN:
+		answer(ep, REQUEST_GPADL_TEARDOWN, a);
+		break;
+	case VMBUS_CLIENT_MODIFY_RESULT:
+		break;
+	case VMBUS_CLIENT_UNLOADED:
+		set_link(ep, LINK_UNLOADED);
+		break;
+	}
+	return true;
+}
+
+void client_carry_out_actions(struct part_endpoint *ep)
+{
+	struct client_end *ce = ep->cli;
+
+	for (;;) {
+		if (!ce->action_held && !vmbus_client_next_action(ce->c, &ce->action))
+			return;
+		ce->action_held = !carry_out(ep, &ce->action);
+		if (ce->action_held)
+			return;
+	}
+}
+
+/* ---- the message thread ---- */
+
+static uint8_t *simp_of(struct part_endpoint *ep, uint32_t vp)
+{
+	return memory_at(&ep->memory, ep->cli->synic_gpa + vp * 2ull * PART_PAGE_SIZE,
+			 PART_PAGE_SIZE);
+}
+
+static bool receive_one(struct part_endpoint *ep, uint32_t vp)
+{
+	struct client_end *ce = ep->cli;
+	struct hv_message message;
+	bool end_of_message;
+	enum synic_take taken = synic_take(simp_of(ep, vp), VMBUS_SINT, &message, &end_of_message);
+
+	if (taken == SYNIC_EMPTY)
+		return false;
+	if (end_of_message)
+		ep->guest->end_of_message(ep->transport, vp);
+	if (taken == SYNIC_BAD) {
+		ce->bad_messages++;
+		KMCL_LOG_PEER(KMCL_LOG_WARNING, PART_SUBSYSTEM, ep->id, 0,
+			      "a message of type %#x with %u bytes is left out", message.type,
+			      message.size);
+		return true;
+	}
+	vmbus_client_receive(ce->c, message.payload, message.size);
+	client_carry_out_actions(ep);
+	return true;
+}
+
+/* Messages come to the VP that the contact named, but a host may use any. */
+static bool receive(struct part_endpoint *ep)
+{
+	bool any = false;
+
+	for (uint32_t vp = 0; vp < ep->cli->vps; vp++)
+		for (uint32_t n = 0; n < MESSAGES_PER_TURN && receive_one(ep, vp); n++)
+			any = true;
+	return any;
+}
+
+static uint64_t time_to_sleep(const struct client_end *ce)
+{
+	uint64_t now;
+
+	if (ce->action_held)
+		return RETRY_MOST_NS;
+	if (!ce->outgoing.head)
+		return PART_EVENT_FOREVER;
+	now = clock_now_ns();
+	return ce->retry_at > now ? ce->retry_at - now : 0;
+}
+
+static void *client_messages(void *arg)
+{
+	struct part_endpoint *ep = arg;
+
+	pthread_mutex_lock(&ep->lock);
+	for (;;) {
+		uint64_t timeout;
+
+		post_waiting(ep);
+		client_carry_out_actions(ep);
+		if (client_run_upcalls(ep) | receive(ep))
+			continue;
+		if (atomic_load(&ep->stop))
+			break;
+		timeout = time_to_sleep(ep->cli);
+		pthread_mutex_unlock(&ep->lock);
+		part_event_wait(&ep->messages, timeout);
+		pthread_mutex_lock(&ep->lock);
+	}
+	pthread_mutex_unlock(&ep->lock);
+	return NULL;
+}
+
+/* ---- life ---- */
+
+static struct vmbus_client *create_client(const struct part_options *o)
+{
+	struct vmbus_client_config config = {
+		.max_version = o->max_version,
+		.features = o->features,
+		.limits = {.channels = o->limits.channels, .gpadls = o->limits.gpadls},
+		.allocator = *endpoint_allocator(),
+	};
+
+	return vmbus_client_create(&config);
+}
+
+static int start_synic(struct part_endpoint *ep)
+{
+	struct client_end *ce = ep->cli;
+	struct part_guest_lines lines = {.messages = &ep->messages};
+	int error;
+
+	ce->vps = ep->part->options.vps;
+	error = part_pages_alloc(ep, 2 * ce->vps, &ce->synic_gpa);
+	if (error)
+		return error;
+	for (uint32_t i = 0; i < ce->vps; i++)
+		ce->flags[i] = synic_flags(simp_of(ep, i) + PART_PAGE_SIZE, VMBUS_SINT);
+	error = endpoint_start_dispatchers(ep, ce->vps, ce->flags);
+	if (error)
+		return error;
+	for (uint32_t i = 0; i < ce->vps; i++)
+		ce->events[i] = &ep->dispatchers[i].event;
+	lines.vps = ce->vps;
+	lines.flags = ce->events;
+	ep->guest->start(ep->transport, &lines);
+	for (uint32_t i = 0; !error && i < ce->vps; i++) {
+		uint64_t simp = ce->synic_gpa + i * 2ull * PART_PAGE_SIZE;
+
+		error = ep->guest->enable_synic(ep->transport, i, simp, simp + PART_PAGE_SIZE);
+	}
+	return error;
+}
+
+static int connect_locked(struct part_endpoint *ep)
+{
+	int error;
+
+	ep->cli->link = LINK_CONNECTING;
+	error = endpoint_errno(vmbus_client_connect(ep->cli->c));
+	client_carry_out_actions(ep);
+	return error;
+}
+
+int client_end_start(struct part_endpoint *ep)
+{
+	struct client_end *ce = calloc(1, sizeof(*ce));
+	int error;
+
+	if (!ce)
+		return -ENOMEM;
+	ep->cli = ce;
+	ce->channels_tail = &ce->channels;
+	outgoing_init(&ce->outgoing);
+	ce->c = create_client(&ep->part->options);
+	if (!ce->c)
+		return -ENOMEM;
+	error = start_synic(ep);
+	if (!error)
+		error = endpoint_start_messages(ep, client_messages);
+	if (error)
+		return error;
+	pthread_mutex_lock(&ep->lock);
+	error = connect_locked(ep);
+	pthread_mutex_unlock(&ep->lock);
+	return error;
+}
+
+/* An orderly guest says goodbye; a host that does not answer is left all the same. */
+static void unload(struct part_endpoint *ep)
+{
+	uint64_t until = clock_now_ns() + UNLOAD_WAIT_NS;
+	struct timespec t = {.tv_sec = (time_t)(until / 1000000000u),
+			     .tv_nsec = (long)(until % 1000000000u)};
+
+	if (ep->cli->link != LINK_UP || vmbus_client_unload(ep->cli->c))
+		return;
+	client_carry_out_actions(ep);
+	while (ep->cli->link == LINK_UP)
+		if (pthread_cond_timedwait(&ep->changed, &ep->lock, &t))
+			return;
+}
+
+void client_end_stop(struct part_endpoint *ep)
+{
+	struct client_end *ce = ep->cli;
+
+	if (!ce)
+		return;
+	if (ep->running) {
+		pthread_mutex_lock(&ep->lock);
+		unload(ep);
+		vmbus_client_lost(ce->c);
+		outgoing_clear(&ce->outgoing);
+		client_carry_out_actions(ep);
+		pthread_mutex_unlock(&ep->lock);
+	}
+	endpoint_stop_messages(ep);
+	if (ep->dispatchers)
+		ep->guest->stop(ep->transport);
+	endpoint_stop_dispatchers(ep);
+	client_forget_all(ep);
+	outgoing_clear(&ce->outgoing);
+	if (ce->c)
+		vmbus_client_destroy(ce->c);
+	free(ce);
+	ep->cli = NULL;
+}
+
+/*
+ * The host has let go of everything when this begins, so what the rescinds give back to the drivers
+ * is theirs.
+ */
+static int reconnect(struct part_endpoint *ep)
+{
+	struct client_end *ce = ep->cli;
+	int error;
+
+	vmbus_client_lost(ce->c);
+	outgoing_clear(&ce->outgoing);
+	ce->retry_at = 0;
+	ce->tries = 0;
+	client_carry_out_actions(ep);
+	part_event_raise(&ep->messages);
+	while (ce->channels)
+		if (!endpoint_wait(ep))
+			kmcl_log(KMCL_LOG_WARNING, PART_SUBSYSTEM, ep->id,
+				 ce->channels ? ce->channels->offer.relid : 0,
+				 "a reset waits for the driver to let go of its channel");
+	error = connect_locked(ep);
+	while (!error && ce->link == LINK_CONNECTING)
+		if (!endpoint_wait(ep))
+			kmcl_log(KMCL_LOG_WARNING, PART_SUBSYSTEM, ep->id, 0,
+				 "a reset waits for the host to answer the contact");
+	return !error && ce->link != LINK_UP ? -ECONNREFUSED : error;
+}
+
+int client_end_reset(struct part_endpoint *ep)
+{
+	struct client_end *ce = ep->cli;
+	int error = -EBUSY;
+
+	pthread_mutex_lock(&ep->lock);
+	if (!ce->resetting) {
+		ce->resetting = true;
+		pthread_mutex_unlock(&ep->lock);
+		ep->guest->reset(ep->transport);
+		pthread_mutex_lock(&ep->lock);
+		error = reconnect(ep);
+		ce->resetting = false;
+	}
+	pthread_mutex_unlock(&ep->lock);
+	return error;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/** @file What the client's end keeps. All of it under the endpoint's lock. */
+#ifndef PARTITION_CLIENT_END_H
+#define PARTITION_CLIENT_END_H
+
+#include "partition/internal.h"
+
+enum client_request_kind {
+	REQUEST_OPEN,
+	REQUEST_GPADL_CREATE,
+	REQUEST_GPADL_TEARDOWN
+};
+
+/* A caller that waits for the host's answer; on its stack. */
+struct client_request {
+	struct client_request *next;
+	enum client_request_kind kind;
+	vmbus_channel_id channel;
+	uint32_t gpadl;
+	uint32_t status;
+	bool done;
+};
+
+struct part_client_channel {
+	struct part_endpoint *ep;
+	struct part_client_channel *next; /* by `sequence`, rising */
+	struct vmbus_client_offer offer;
+	uint64_t sequence;
+	uint32_t holds; /* calls under way that name it */
+	bool rescinded;
+	bool withdrawn; /* owner and listeners were told */
+	bool claimed;
+	bool in_rescind; /* the owner is being told */
+	const struct part_client_channel_ops *ops;
+	void *owner;
+};
+
+struct client_listener {
+	struct client_listener *next;
+	struct part_client_listener *l; /* NULL: gone, freed by the message thread */
+	uint64_t told;                  /* offers up to this sequence */
+	bool in_call;
+};
+
+enum client_link {
+	LINK_DOWN,
+	LINK_CONNECTING,
+	LINK_UP,
+	LINK_FAILED,
+	LINK_UNLOADED,
+};
+
+struct client_end {
+	struct vmbus_client *c;
+	enum client_link link;
+	struct part_client_channel *channels, **channels_tail;
+	uint64_t sequence;
+	uint32_t to_withdraw; /* channels rescinded and not told */
+	struct client_listener *listeners;
+	struct client_request *requests;
+
+	struct outgoing_queue outgoing;
+	struct vmbus_client_action action;
+	bool action_held;
+	uint32_t tries;
+	uint64_t retry_at; /* of the head of `outgoing` */
+	bool resetting;
+
+	uint64_t synic_gpa; /* two pages a VP: messages, event flags */
+	uint32_t vps;
+	uint64_t bad_messages;
+	struct hv_flags *flags[PART_MAX_DISPATCHERS];
+	struct part_event *events[PART_MAX_DISPATCHERS];
+};
+
+/* ---- client_end.c ---- */
+void client_carry_out_actions(struct part_endpoint *ep);
+/* Called with the lock held; lets go of it while it waits. */
+void client_await(struct part_endpoint *ep, struct client_request *r, uint32_t relid,
+		  const char *what);
+void client_request_begin(struct client_end *ce, struct client_request *r);
+
+/* ---- client_offers.c: listeners, claims, upcalls ---- */
+void client_offered(struct part_endpoint *ep, const struct vmbus_client_offer *offer);
+void client_rescinded(struct part_endpoint *ep, const struct vmbus_client_action *a);
+/* One round of calls to listeners and owners; false: nothing to tell. */
+bool client_run_upcalls(struct part_endpoint *ep);
+void client_forget_all(struct part_endpoint *ep);
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/* What both ends of a partition have in common: threads, waiting, messages that wait to be posted.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "partition/internal.h"
+
+static void *allocator_alloc(void *ctx, size_t size)
+{
+	return calloc(1, size);
+}
+
+static void allocator_free(void *ctx, void *p, size_t size)
+{
+	free(p);
+}
+
+const struct vmbus_allocator *endpoint_allocator(void)
+{
+	static const struct vmbus_allocator a = {.alloc = allocator_alloc, .free = allocator_free};
+
+	return &a;
+}
+
+int endpoint_errno(enum vmbus_status status)
+{
+	static const int table[] = {
+		[VMBUS_OK] = 0,
+		[VMBUS_E_NO_MEMORY] = -ENOMEM,
+		[VMBUS_E_LIMIT] = -ENOSPC,
+		[VMBUS_E_INVALID] = -EINVAL,
+		[VMBUS_E_STATE] = -EBUSY,
+		[VMBUS_E_NOT_FOUND] = -ENOENT,
+		[VMBUS_E_EXISTS] = -EEXIST,
+		[VMBUS_E_REFUSED] = -ECONNREFUSED,
+		[VMBUS_E_GONE] = -ENODEV,
+	};
+
+	return (size_t)status < sizeof(table) / sizeof(table[0]) ? table[status] : -EINVAL;
+}
+
+/* ---- life ---- */
+
+void endpoint_init(struct part_endpoint *ep, struct part *part, bool server)
+{
+	pthread_condattr_t attr;
+
+	ep->part = part;
+	ep->id = part->id;
+	ep->server = server;
+	ep->memory.fd = -1;
+	pthread_mutex_init(&ep->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&ep->changed, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+void endpoint_destroy(struct part_endpoint *ep)
+{
+	for (uint32_t i = 0; i < ep->dispatcher_count; i++)
+		part_dispatcher_free(&ep->dispatchers[i]);
+	free(ep->dispatchers);
+	free(ep->nt_memory);
+	block_pool_destroy(ep->blocks);
+	page_pool_destroy(&ep->pages);
+	part_memory_close(&ep->memory);
+	pthread_cond_destroy(&ep->changed);
+	pthread_mutex_destroy(&ep->lock);
+}
+
+int endpoint_start_dispatchers(struct part_endpoint *ep, uint32_t count,
+			       struct hv_flags *const *flags)
+{
+	int error = 0;
+
+	ep->dispatchers = aligned_alloc(64, (count * sizeof(*ep->dispatchers) + 63) & ~(size_t)63);
+	if (!ep->dispatchers)
+		return -ENOMEM;
+	while (!error && ep->dispatcher_count < count) {
+		struct part_dispatch_options options = {
+			.map = &ep->ports,
+			.all = ep->dispatchers,
+			.count = count,
+			.index = ep->dispatcher_count,
+			.partition = ep->id,
+			.prefix = ep->server ? "kmcl-host" : "kmcl-guest",
+			.flags = flags[ep->dispatcher_count],
+			.poll_ns = ep->part->options.poll_ns,
+		};
+
+		error = part_dispatcher_start(&ep->dispatchers[options.index], &options);
+		if (!error)
+			ep->dispatcher_count++;
+	}
+	return error;
+}
+
+void endpoint_stop_dispatchers(struct part_endpoint *ep)
+{
+	for (uint32_t i = 0; i < ep->dispatcher_count; i++)
+		part_dispatcher_stop(&ep->dispatchers[i]);
+}
+
+int endpoint_start_messages(struct part_endpoint *ep, void *(*run)(void *))
+{
+	int error = part_thread_create(&ep->thread, run, ep,
+				       ep->server ? "kmcl-host-msg" : "kmcl-guest-msg");
+
+	ep->running = !error;
+	return error;
+}
+
+void endpoint_stop_messages(struct part_endpoint *ep)
+{
+	if (!ep->running)
+		return;
+	atomic_store(&ep->stop, true);
+	part_event_raise(&ep->messages);
+	pthread_join(ep->thread, NULL);
+	ep->running = false;
+}
+
+bool endpoint_on_message_thread(const struct part_endpoint *ep)
+{
+	return ep->running && pthread_equal(pthread_self(), ep->thread);
+}
+
+/* ---- waiting ---- */
+
+bool endpoint_wait(struct part_endpoint *ep)
+{
+	uint64_t at = clock_now_ns() + PART_WAIT_LOG_NS;
+	struct timespec t = {.tv_sec = (time_t)(at / 1000000000u),
+			     .tv_nsec = (long)(at % 1000000000u)};
+
+	return pthread_cond_timedwait(&ep->changed, &ep->lock, &t) != ETIMEDOUT;
+}
+
+void endpoint_wait_for(struct part_endpoint *ep, const bool *done, uint32_t channel,
+		       const char *what)
+{
+	uint64_t start = clock_now_ns();
+	uint64_t told = start;
+
+	while (!*done) {
+		uint64_t now;
+
+		endpoint_wait(ep);
+		now = clock_now_ns();
+		if (*done || now - told < PART_WAIT_LOG_NS)
+			continue;
+		told = now;
+		kmcl_log(KMCL_LOG_WARNING, PART_SUBSYSTEM, ep->id, channel,
+			 "waits for %s, %u s now", what,
+			 (unsigned int)((now - start) / 1000000000u));
+	}
+}
+
+/* ---- messages that wait ---- */
+
+void outgoing_init(struct outgoing_queue *q)
+{
+	q->head = NULL;
+	q->tail = &q->head;
+	q->count = 0;
+}
+
+bool outgoing_push(struct outgoing_queue *q, const struct outgoing *message)
+{
+	struct outgoing *copy = malloc(sizeof(*copy));
+
+	if (!copy)
+		return false;
+	*copy = *message;
+	copy->next = NULL;
+	*q->tail = copy;
+	q->tail = &copy->next;
+	q->count++;
+	return true;
+}
+
+void outgoing_pop(struct outgoing_queue *q)
+{
+	struct outgoing *head = q->head;
+
+	q->head = head->next;
+	if (!q->head)
+		q->tail = &q->head;
+	q->count--;
+	free(head);
+}
+
+void outgoing_clear(struct outgoing_queue *q)
+{
+	while (q->head)
+		outgoing_pop(q);
+}
+
+/* ---- questions ---- */
+
+struct part_endpoint *part_server(struct part *part)
+{
+	return &part->server;
+}
+
+struct part_endpoint *part_client(struct part *part)
+{
+	return &part->client;
+}
+
+uint32_t part_id(const struct part *part)
+{
+	return part->id;
+}
+
+struct part *part_of(struct part_endpoint *ep)
+{
+	return ep->part;
+}
+
+uint32_t part_dispatchers(const struct part_endpoint *ep)
+{
+	return ep->dispatcher_count;
+}
+
+bool part_gpadl_is_read_only(uint32_t gpadl)
+{
+	return gpadl >> 20 == PART_GPADL_READ_ONLY;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/** @file A partition and its two ends, as the files of this folder see them. */
+#ifndef PARTITION_INTERNAL_H
+#define PARTITION_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "partition/dispatch.h"
+#include "partition/event.h"
+#include "partition/memory.h"
+#include "partition/partition.h"
+#include "partition/transport.h"
+
+#define PART_SUBSYSTEM       "partition"
+/* The top 12 bits of a read-only GPADL's id: the host cannot be told in any other way. */
+#define PART_GPADL_READ_ONLY 0x52fu
+/* A wait that lasts tells so every so often. */
+#define PART_WAIT_LOG_NS     5000000000u
+
+/* ---- messages that could not be posted yet; in order, each once ---- */
+struct outgoing {
+	struct outgoing *next;
+	uint32_t connection_id; /* client */
+	uint32_t vp;            /* server */
+	uint8_t sint;
+	uint8_t size;
+	uint8_t data[VMBUS_MAX_MESSAGE];
+};
+
+struct outgoing_queue {
+	struct outgoing *head, **tail;
+	uint32_t count;
+};
+
+void outgoing_init(struct outgoing_queue *q);
+/* False: no memory; nothing was queued. */
+bool outgoing_push(struct outgoing_queue *q, const struct outgoing *message);
+void outgoing_pop(struct outgoing_queue *q);
+void outgoing_clear(struct outgoing_queue *q);
+
+struct server_end;
+struct client_end;
+
+struct part_endpoint {
+	struct part *part;
+	bool server;
+	uint32_t id; /* the partition's */
+	void *transport;
+	const struct part_host_ops *host;
+	const struct part_guest_ops *guest;
+
+	struct part_memory memory;
+	struct page_pool pages;    /* client */
+	struct block_pool *blocks; /* client */
+	void *nt_memory;
+
+	struct part_dispatcher *dispatchers;
+	uint32_t dispatcher_count;
+	struct part_port_map ports;
+
+	/* Serialises the state machine and all that hangs on it. Upcalls are made without it. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* an upcall ended, a request was answered */
+	struct part_event messages;
+	pthread_t thread; /* the message thread */
+	bool running;
+	atomic_bool stop;
+	struct server_end *srv;
+	struct client_end *cli;
+};
+
+struct part {
+	uint32_t id;
+	struct part_options options;
+	struct part_endpoint server, client;
+	void *transport;
+	void (*transport_destroy)(void *transport);
+};
+
+/* ---- endpoint.c ---- */
+void endpoint_init(struct part_endpoint *ep, struct part *part, bool server);
+/* After the threads of both ends have ended: each end raises the other's lines. */
+void endpoint_destroy(struct part_endpoint *ep);
+int endpoint_start_dispatchers(struct part_endpoint *ep, uint32_t count,
+			       struct hv_flags *const *flags);
+void endpoint_stop_dispatchers(struct part_endpoint *ep);
+int endpoint_start_messages(struct part_endpoint *ep, void *(*run)(void *));
+void endpoint_stop_messages(struct part_endpoint *ep);
+bool endpoint_on_message_thread(const struct part_endpoint *ep);
+/* Waits for `changed` with the lock held. False: PART_WAIT_LOG_NS went by, tell somebody. */
+bool endpoint_wait(struct part_endpoint *ep);
+/* The client waits until `*done`, telling what for; the lock is held. */
+void endpoint_wait_for(struct part_endpoint *ep, const bool *done, uint32_t channel,
+		       const char *what);
+int endpoint_errno(enum vmbus_status status);
+const struct vmbus_allocator *endpoint_allocator(void);
+
+/* ---- server_end.c, client_end.c ---- */
+int server_end_start(struct part_endpoint *ep);
+void server_end_stop(struct part_endpoint *ep);
+int client_end_start(struct part_endpoint *ep);
+void client_end_stop(struct part_endpoint *ep);
+int client_end_reset(struct part_endpoint *ep);
+
+/* ---- ntmemory.c ---- */
+int ntmemory_init(struct part_endpoint *ep);
+
+/* ---- rings.c ---- */
+struct ring_pages {
+	const uint64_t *pfns;
+	uint32_t count;
+};
+/* Maps one ring, control page first. `mapping` is what ring_unmap wants back. */
+int ring_map(struct part_endpoint *ep, const struct ring_pages *ring, struct vmbus_ring_view *view,
+	     struct part_mapping *mapping, uint8_t ***pages);
+
+/* The rings behind a port; its ring_private. */
+struct port_rings {
+	struct vmbus_ring_view in, out;
+	struct part_mapping *map_in, *map_out;
+	uint8_t **in_pages, **out_pages;
+	uint32_t gpadl;
+	/* client: what the rings lie in */
+	uint64_t gpa;
+	uint32_t pages;
+	bool announced;
+};
+/* Maps both rings into the port and attaches reader and writer. */
+int port_rings_map(struct part_endpoint *ep, struct part_port *port, const struct ring_pages *in,
+		   const struct ring_pages *out, struct port_rings **rings);
+void port_rings_unmap(struct part_endpoint *ep, struct part_port *port);
+/* Whether the peer should hear of the state of our rings, by what both control pages say now. */
+bool port_rings_owe_signal(const struct port_rings *rings);
+
+/* ---- port.c ---- */
+enum port_gate {
+	PORT_GATE_OPEN,   /* signals leave */
+	PORT_GATE_HELD,   /* the open's result is not posted: remember that one is owed */
+	PORT_GATE_CLOSED, /* no signal of this channel any more */
+};
+void port_gate_set(struct part_port *port, enum port_gate gate);
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+#include "partition/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+
+int part_memory_file(uint64_t size)
+{
+	int fd = memfd_create("openkmcl-guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int error;
+
+	if (fd < 0)
+		return -errno;
+	if (!ftruncate(fd, (off_t)size) && !fcntl(fd, F_ADD_SEALS, SEALS | F_SEAL_SEAL))
+		return fd;
+	error = -errno;
+	close(fd);
+	return error;
+}
+
+/* Memory that its maker could shrink would kill whoever touches it. */
+static bool file_is_safe(int fd, uint64_t size)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	return seals >= 0 && (seals & F_SEAL_SHRINK) && !fstat(fd, &st) &&
+	       (uint64_t)st.st_size >= size;
+}
+
+int part_memory_open(struct part_memory *m, int fd, uint64_t size, uint32_t stitch_limit,
+		     const struct part_memory *same)
+{
+	*m = (struct part_memory){.fd = fd, .size = size, .stitch_limit = stitch_limit};
+	if (!file_is_safe(fd, size)) {
+		close(fd);
+		m->fd = -1;
+		return -EINVAL;
+	}
+	if (PART_ONE_VIEW && same) {
+		m->base = same->base;
+		m->borrowed = true;
+		return 0;
+	}
+	m->base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (m->base == MAP_FAILED) {
+		m->base = NULL;
+		close(fd);
+		m->fd = -1;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void part_memory_close(struct part_memory *m)
+{
+	if (m->base && !m->borrowed)
+		munmap(m->base, m->size);
+	if (m->base && m->fd >= 0)
+		close(m->fd);
+	m->base = NULL;
+	m->fd = -1;
+}
+
+bool memory_has_pages(const struct part_memory *m, const uint64_t *pfns, size_t count)
+{
+	uint64_t pages = m->size >> PART_PAGE_SHIFT;
+
+	for (size_t i = 0; i < count; i++)
+		if (pfns[i] >= pages)
+			return false;
+	return true;
+}
+
+static size_t run_length(const uint64_t *pfns, size_t count)
+{
+	size_t n = 1;
+
+	while (n < count && pfns[n] == pfns[n - 1] + 1)
+		n++;
+	return n;
+}
+
+size_t memory_runs(const uint64_t *pfns, size_t count)
+{
+	size_t runs = 0;
+
+	for (size_t i = 0; i < count; i += run_length(pfns + i, count - i))
+		runs++;
+	return runs;
+}
+
+static bool take_stitches(struct part_memory *m, size_t n)
+{
+	unsigned int held = atomic_load(&m->stitches);
+
+	do {
+		if (n > m->stitch_limit || held > m->stitch_limit - n)
+			return false;
+	} while (!atomic_compare_exchange_weak(&m->stitches, &held, held + (unsigned int)n));
+	return true;
+}
+
+static bool map_runs(struct part_memory *m, uint8_t *va, const uint64_t *pfns, size_t count)
+{
+	for (size_t i = 0, n; i < count; i += n) {
+		n = run_length(pfns + i, count - i);
+		if (mmap(va + i * PART_PAGE_SIZE, n * PART_PAGE_SIZE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, m->fd,
+			 (off_t)(pfns[i] << PART_PAGE_SHIFT)) == MAP_FAILED)
+			return false;
+	}
+	return true;
+}
+
+void *memory_stitch(struct part_memory *m, const uint64_t *pfns, size_t count, unsigned int copies)
+{
+	size_t bytes = count * PART_PAGE_SIZE;
+	size_t stitches = memory_runs(pfns, count) * copies;
+	uint8_t *va;
+
+	if (!take_stitches(m, stitches))
+		return NULL;
+	va = mmap(NULL, bytes * copies, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		  0);
+	if (va == MAP_FAILED) {
+		atomic_fetch_sub(&m->stitches, (unsigned int)stitches);
+		return NULL;
+	}
+	for (unsigned int i = 0; i < copies; i++) {
+		if (!map_runs(m, va + i * bytes, pfns, count)) {
+			memory_unstitch(m, va, bytes * copies, stitches);
+			return NULL;
+		}
+	}
+	return va;
+}
+
+void memory_unstitch(struct part_memory *m, void *va, size_t bytes, size_t stitches)
+{
+	munmap(va, bytes);
+	atomic_fetch_sub(&m->stitches, (unsigned int)stitches);
+}
+
+/* ---- pages ---- */
+
+int page_pool_init(struct page_pool *p, uint64_t pages)
+{
+	uint64_t words = (pages + 63) / 64;
+
+	*p = (struct page_pool){.pages = pages, .free = pages - 1, .next = 1};
+	p->used = calloc(words, sizeof(*p->used));
+	if (!p->used)
+		return -ENOMEM;
+	/* Page 0 is nobody's: a GPA of 0 means "none" on the wire. Bits behind the end are taken.
+	 */
+	p->used[0] |= 1;
+	if (pages % 64)
+		p->used[words - 1] |= ~0ull << (pages % 64);
+	pthread_mutex_init(&p->lock, NULL);
+	return 0;
+}
+
+void page_pool_destroy(struct page_pool *p)
+{
+	if (!p->used)
+		return;
+	free(p->used);
+	p->used = NULL;
+	pthread_mutex_destroy(&p->lock);
+}
+
+/* First page in [from, end) that is in use, or that is free; `end`: none. */
+static uint64_t find_bit(const struct page_pool *p, uint64_t from, uint64_t end, bool used)
+{
+	uint64_t flip = used ? 0 : ~0ull;
+
+	while (from < end) {
+		uint64_t word = (p->used[from / 64] ^ flip) >> (from % 64);
+
+		if (word) {
+			from += (uint64_t)__builtin_ctzll(word);
+			return from < end ? from : end;
+		}
+		from = (from | 63) + 1;
+	}
+	return end;
+}
+
+static uint64_t find_run(const struct page_pool *p, uint64_t from, uint64_t end, uint64_t pages,
+			 uint64_t align)
+{
+	while (from < end) {
+		uint64_t taken;
+
+		from = (find_bit(p, from, end, false) + align - 1) & ~(align - 1);
+		if (from >= end || pages > end - from)
+			return 0;
+		taken = find_bit(p, from, from + pages, true);
+		if (taken == from + pages)
+			return from;
+		from = taken + 1;
+	}
+	return 0;
+}
+
+static void mark(struct page_pool *p, uint64_t page, uint64_t pages, bool used)
+{
+	for (uint64_t i = page; i < page + pages; i++) {
+		if (used)
+			p->used[i / 64] |= 1ull << (i % 64);
+		else
+			p->used[i / 64] &= ~(1ull << (i % 64));
+	}
+}
+
+uint64_t page_pool_alloc(struct page_pool *p, uint64_t pages, uint64_t align)
+{
+	uint64_t page = 0;
+
+	pthread_mutex_lock(&p->lock);
+	if (pages && pages <= p->free) {
+		page = find_run(p, p->next, p->pages, pages, align);
+		if (!page)
+			page = find_run(p, 1, p->pages, pages, align);
+	}
+	if (page) {
+		mark(p, page, pages, true);
+		p->free -= pages;
+		p->next = page + pages < p->pages ? page + pages : 1;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return page;
+}
+
+bool page_pool_free(struct page_pool *p, uint64_t page, uint64_t pages)
+{
+	bool ok = page && page < p->pages && pages <= p->pages - page;
+
+	if (!ok)
+		return false;
+	pthread_mutex_lock(&p->lock);
+	ok = find_bit(p, page, page + pages, false) == page + pages;
+	if (ok) {
+		mark(p, page, pages, false);
+		p->free += pages;
+		/* Low pages first: what is in use stays together and long runs stay whole. */
+		if (page < p->next)
+			p->next = page;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return ok;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* A partition's life. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "partition/internal.h"
+#include "partition/loopback.h"
+#include "partition/synic.h"
+
+#define DEFAULT_MEMORY   (256ull << 20)
+#define DEFAULT_STITCHES 16384u
+
+static uint32_t processors(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 1 ? 1 : (uint32_t)n;
+}
+
+static uint32_t or_default(uint32_t value, uint32_t otherwise, uint32_t most)
+{
+	if (!value)
+		value = otherwise;
+	return value < most ? value : most;
+}
+
+static int complete_options(struct part_options *o)
+{
+	if (!o->memory)
+		o->memory = DEFAULT_MEMORY;
+	o->memory = (o->memory + PART_PAGE_SIZE - 1) & ~(uint64_t)(PART_PAGE_SIZE - 1);
+	if (o->memory < PART_MEMORY_MIN || o->memory > PART_MEMORY_MAX)
+		return -EINVAL;
+	o->vps = or_default(o->vps, processors(), SYNIC_MAX_VPS);
+	o->server_dispatchers =
+		or_default(o->server_dispatchers, processors(), PART_MAX_DISPATCHERS);
+	o->stitches = or_default(o->stitches, DEFAULT_STITCHES, UINT32_MAX);
+	return 0;
+}
+
+/* The client makes the memory and the host is handed a descriptor, as over any transport. */
+static int open_memory(struct part *p)
+{
+	uint64_t size = p->options.memory;
+	int fd = part_memory_file(size);
+	int host_fd, error;
+
+	if (fd < 0)
+		return fd;
+	host_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	error = part_memory_open(&p->client.memory, fd, size, p->options.stitches, NULL);
+	if (error || host_fd < 0) {
+		if (host_fd >= 0)
+			close(host_fd);
+		return error ? error : -EMFILE;
+	}
+	error = part_memory_open(&p->server.memory, host_fd, size, p->options.stitches,
+				 &p->client.memory);
+	if (error)
+		return error;
+	error = page_pool_init(&p->client.pages, size >> PART_PAGE_SHIFT);
+	if (error)
+		return error;
+	p->client.blocks = block_pool_create(&p->client.pages, p->client.memory.base);
+	return p->client.blocks ? 0 : -ENOMEM;
+}
+
+static void destroy_loopback(void *transport)
+{
+	loopback_destroy(transport);
+}
+
+static int open_loopback(struct part *p)
+{
+	struct loopback *l = loopback_create(&p->server.memory, p->options.vps, p->id);
+
+	if (!l)
+		return -ENOMEM;
+	p->transport = l;
+	p->transport_destroy = destroy_loopback;
+	p->server.transport = l;
+	p->server.host = &loopback_host_ops;
+	p->client.transport = l;
+	p->client.guest = &loopback_guest_ops;
+	return 0;
+}
+
+static int start(struct part *p)
+{
+	int error = complete_options(&p->options);
+
+	if (!error)
+		error = open_memory(p);
+	if (!error)
+		error = ntmemory_init(&p->server);
+	if (!error)
+		error = ntmemory_init(&p->client);
+	if (!error)
+		error = open_loopback(p);
+	if (!error)
+		error = server_end_start(&p->server);
+	if (!error)
+		error = client_end_start(&p->client);
+	return error;
+}
+
+int part_loopback_create(const struct part_options *options, struct part **part)
+{
+	static atomic_uint last_id;
+	struct part *p = calloc(1, sizeof(*p));
+	int error;
+
+	if (!p)
+		return -ENOMEM;
+	if (options)
+		p->options = *options;
+	p->id = atomic_fetch_add(&last_id, 1) + 1;
+	endpoint_init(&p->server, p, true);
+	endpoint_init(&p->client, p, false);
+	error = start(p);
+	if (error) {
+		part_destroy(p);
+		return error;
+	}
+	*part = p;
+	return 0;
+}
+
+void part_destroy(struct part *part)
+{
+	client_end_stop(&part->client);
+	server_end_stop(&part->server);
+	if (part->transport)
+		part->transport_destroy(part->transport);
+	endpoint_destroy(&part->client);
+	endpoint_destroy(&part->server);
+	free(part);
+}
+
+int part_reset(struct part *part)
+{
+	return client_end_reset(&part->client);
+}

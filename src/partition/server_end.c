@@ -1,0 +1,695 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The server's end: the state machine's actions carried out. Whoever calls the state machine holds
+ * the lock and carries out what comes of it, in order; only calls to an owner wait for the message
+ * thread, one at a time a channel. Client messages are taken by the message thread alone, and only
+ * while nothing waits to be posted.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "partition/internal.h"
+#include "partition/server_end.h"
+
+#define OPEN_FAILED      0x8000ffffu
+#define MESSAGE_PORT     1u
+#define MULTICLIENT_PORT 4u
+/* A guest may have thrown away what came before it was ready for its open's result. */
+#define RECHECK_NS       100000000u
+
+static void carry_out_actions(struct part_endpoint *ep);
+
+/* ---- posting ---- */
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* From OPEN_RESULT on the guest may be signalled. */
+static void note_posted(struct part_endpoint *ep, const uint8_t *data, size_t size)
+{
+	enum {
+		OPEN_RESULT = 6,
+		OPEN_RESULT_SIZE = 20
+	};
+	struct server_end *se = ep->srv;
+
+	if (size < OPEN_RESULT_SIZE || get32(data) != OPEN_RESULT || get32(data + 16))
+		return;
+	for (struct part_server_channel *ch = se->channels; ch; ch = ch->next) {
+		if (ch->state != CHANNEL_IS_OPEN || ch->port->relid != get32(data + 8) ||
+		    atomic_load(&ch->port->gate) != PORT_GATE_HELD)
+			continue;
+		port_gate_set(ch->port, PORT_GATE_OPEN);
+		ch->recheck_at = clock_now_ns() + RECHECK_NS;
+		if (!se->next_recheck || ch->recheck_at < se->next_recheck)
+			se->next_recheck = ch->recheck_at;
+		part_event_raise(&ep->messages);
+		return;
+	}
+}
+
+static int post_now(struct part_endpoint *ep, uint32_t vp, uint8_t sint, const uint8_t *data,
+		    size_t size)
+{
+	int error = ep->host->deliver(ep->transport, vp, sint, data, size);
+
+	if (!error)
+		note_posted(ep, data, size);
+	else if (error != -EAGAIN)
+		KMCL_LOG_PEER(KMCL_LOG_WARNING, PART_SUBSYSTEM, ep->id, 0,
+			      "a message for VP %u is lost: the VP has no message page", vp);
+	return error;
+}
+
+static void post_waiting(struct part_endpoint *ep)
+{
+	struct outgoing_queue *q = &ep->srv->outgoing;
+
+	while (q->head) {
+		struct outgoing *m = q->head;
+
+		if (post_now(ep, m->vp, m->sint, m->data, m->size) == -EAGAIN)
+			return;
+		outgoing_pop(q);
+	}
+}
+
+/* False: it can be neither posted nor queued now. */
+static bool post(struct part_endpoint *ep, const struct vmbus_server_action *a)
+{
+	struct outgoing m = {.vp = a->message.vp, .sint = a->message.sint, .size = a->message.size};
+
+	if (a->message.unqueued || !ep->srv->outgoing.head) {
+		if (post_now(ep, m.vp, m.sint, a->message.data, m.size) != -EAGAIN ||
+		    a->message.unqueued)
+			return true;
+	}
+	memcpy(m.data, a->message.data, m.size);
+	return outgoing_push(&ep->srv->outgoing, &m);
+}
+
+/* ---- GPADLs in use ---- */
+
+static struct gpadl_use **find_use(struct part_server_channel *ch, uint32_t gpadl)
+{
+	struct gpadl_use **u = &ch->uses;
+
+	while (*u && (*u)->gpadl != gpadl)
+		u = &(*u)->next;
+	return u;
+}
+
+static int use_gpadl(struct part_server_channel *ch, uint32_t gpadl, bool ring)
+{
+	struct gpadl_use *u;
+
+	if (*find_use(ch, gpadl))
+		return -EBUSY;
+	u = calloc(1, sizeof(*u));
+	if (!u)
+		return -ENOMEM;
+	*u = (struct gpadl_use){.next = ch->uses, .gpadl = gpadl, .ring = ring};
+	ch->uses = u;
+	return 0;
+}
+
+/* The last access is over: a teardown that waited for that goes on. */
+static void end_use(struct part_server_channel *ch, uint32_t gpadl)
+{
+	struct gpadl_use **link = find_use(ch, gpadl);
+	struct gpadl_use *u = *link;
+	bool teardown;
+
+	if (!u)
+		return;
+	teardown = u->teardown;
+	*link = u->next;
+	free(u);
+	if (teardown)
+		vmbus_server_gpadl_released(ch->ep->srv->s, ch->id, gpadl);
+}
+
+static void gpadl_teardown(struct part_server_channel *ch, uint32_t gpadl)
+{
+	struct gpadl_use *u = *find_use(ch, gpadl);
+
+	if (u)
+		u->teardown = true;
+	else
+		vmbus_server_gpadl_released(ch->ep->srv->s, ch->id, gpadl);
+}
+
+/* ---- opening and closing ---- */
+
+static void queue_upcall(struct part_server_channel *ch, enum server_upcall upcall)
+{
+	struct server_end *se = ch->ep->srv;
+
+	ch->upcall = upcall;
+	ch->next_upcall = NULL;
+	*se->upcalls_tail = ch;
+	se->upcalls_tail = &ch->next_upcall;
+	part_event_raise(&ch->ep->messages);
+}
+
+static void unqueue_upcall(struct part_server_channel *ch)
+{
+	struct server_end *se = ch->ep->srv;
+	struct part_server_channel **link = &se->upcalls;
+
+	while (*link && *link != ch)
+		link = &(*link)->next_upcall;
+	if (!*link)
+		return;
+	*link = ch->next_upcall;
+	if (!*link)
+		se->upcalls_tail = link;
+	ch->upcall = UPCALL_NONE;
+}
+
+static int map_rings(struct part_server_channel *ch, const struct vmbus_server_action *a)
+{
+	struct vmbus_gpadl_view g;
+	struct ring_pages in, out;
+	struct port_rings *rings;
+	uint32_t d = a->open.downstream_page;
+
+	if (vmbus_server_gpadl(ch->ep->srv->s, ch->id, a->open.ring_gpadl, &g))
+		return -ENOENT;
+	/* One range, from a page's start, of whole pages; each ring has a control page and data. */
+	if (g.range_count != 1 || g.words[0] >> 32 || (uint32_t)g.words[0] % PART_PAGE_SIZE ||
+	    (uint32_t)g.words[0] / PART_PAGE_SIZE != g.page_count || d < 2 || d >= g.page_count ||
+	    g.page_count - d < 2)
+		return -EINVAL;
+	in = (struct ring_pages){.pfns = g.words + 1, .count = d};
+	out = (struct ring_pages){.pfns = g.words + 1 + d, .count = g.page_count - d};
+	return port_rings_map(ch->ep, ch->port, &in, &out, &rings);
+}
+
+static void set_port(struct part_server_channel *ch, const struct vmbus_server_action *a)
+{
+	struct part_port *port = ch->port;
+
+	port->relid = a->open.channel_id;
+	port->event_flag = a->open.channel_id;
+	port->dispatcher = port->relid % ch->ep->dispatcher_count;
+	port->peer.connection_id = 0;
+	port->peer.vp = a->open.target_vp;
+	port->peer.flag = a->open.event_flag;
+	port->peer.sint = a->open.sint;
+	port->peer.muted = a->open.target_vp == VMBUS_VP_NONE;
+	port->signals_sent = 0;
+	port->signals_taken = 0;
+	atomic_store(&port->signal_owed, false);
+	port_gate_set(port, PORT_GATE_HELD);
+}
+
+/* The guest's doorbell is bound before the device hears of the open, and rings nothing after. */
+static int prepare_open(struct part_server_channel *ch, const struct vmbus_server_action *a)
+{
+	struct part_endpoint *ep = ch->ep;
+	int error = use_gpadl(ch, a->open.ring_gpadl, true);
+
+	if (error)
+		return error;
+	error = map_rings(ch, a);
+	if (!error) {
+		set_port(ch, a);
+		error = ep->host->bind_port(ep->transport, a->open.connection_id,
+					    ch->port->dispatcher, ch->port->relid);
+		if (error)
+			port_rings_unmap(ep, ch->port);
+	}
+	if (error)
+		end_use(ch, a->open.ring_gpadl);
+	return error;
+}
+
+static void start_open(struct part_server_channel *ch, const struct vmbus_server_action *a)
+{
+	int error = prepare_open(ch, a);
+
+	if (error) {
+		KMCL_LOG_PEER(KMCL_LOG_WARNING, PART_SUBSYSTEM, ch->ep->id, a->open.channel_id,
+			      "open refused: rings cannot be used (%s)", strerror(-error));
+		vmbus_server_open_done(ch->ep->srv->s, ch->id, OPEN_FAILED);
+		return;
+	}
+	ch->state = CHANNEL_IS_OPENING;
+	ch->ring_gpadl = a->open.ring_gpadl;
+	ch->connection_id = a->open.connection_id;
+	ch->open.relid = a->open.channel_id;
+	memcpy(ch->open.user_data, a->open.user_data, sizeof(ch->open.user_data));
+	queue_upcall(ch, UPCALL_OPEN);
+}
+
+/* From here on the guest's doorbell fails, and it hears no more of the channel. */
+static void hush(struct part_server_channel *ch)
+{
+	ch->ep->host->unbind_port(ch->ep->transport, ch->connection_id);
+	port_gate_set(ch->port, PORT_GATE_CLOSED);
+	ch->recheck_at = 0;
+}
+
+static void let_go_of_rings(struct part_server_channel *ch)
+{
+	ch->state = CHANNEL_IS_CLOSED;
+	port_rings_unmap(ch->ep, ch->port);
+	end_use(ch, ch->ring_gpadl);
+}
+
+static void start_close(struct part_server_channel *ch)
+{
+	hush(ch);
+	ch->state = CHANNEL_IS_CLOSING;
+	queue_upcall(ch, UPCALL_CLOSE);
+}
+
+/* ---- actions ---- */
+
+static bool page_usable(struct part_endpoint *ep, uint64_t gpa)
+{
+	return !gpa || (!(gpa % PART_PAGE_SIZE) && part_memory_at(ep, gpa, PART_PAGE_SIZE));
+}
+
+static bool pages_usable(struct part_endpoint *ep, const struct vmbus_server_action *a)
+{
+	return page_usable(ep, a->connect.interrupt_page) &&
+	       page_usable(ep, a->connect.monitor_parent_to_child) &&
+	       page_usable(ep, a->connect.monitor_child_to_parent);
+}
+
+/* A signal that is on its way to the old processor arrives before the answer leaves. */
+static void retarget(struct part_server_channel *ch, uint32_t vp)
+{
+	__atomic_store_n(&ch->port->peer.vp, vp, __ATOMIC_SEQ_CST);
+	while (atomic_load(&ch->port->signalling))
+		sched_yield();
+	vmbus_server_modify_done(ch->ep->srv->s, ch->id, 0);
+}
+
+/* False: not now, try this action again. */
+static bool carry_out(struct part_endpoint *ep, const struct vmbus_server_action *a)
+{
+	struct vmbus_server *s = ep->srv->s;
+	struct part_server_channel *ch = a->device;
+
+	switch (a->type) {
+	case VMBUS_SERVER_POST:
+		return post(ep, a);
+	case VMBUS_SERVER_CONNECT:
+		vmbus_server_connect_done(s, pages_usable(ep, a));
+		break;
+	case VMBUS_SERVER_DISCONNECTED:
+		break;
+	case VMBUS_SERVER_OPEN:
+		start_open(ch, a);
+		break;
+	case VMBUS_SERVER_CLOSE:
+		start_close(ch);
+		break;
+	case VMBUS_SERVER_GPADL:
+		vmbus_server_gpadl_done(s, a->offer, a->gpadl.id, true);
+		break;
+	case VMBUS_SERVER_GPADL_TEARDOWN:
+		gpadl_teardown(ch, a->gpadl.id);
+		break;
+	case VMBUS_SERVER_MODIFY:
+		retarget(ch, a->modify.vp);
+		break;
+	case VMBUS_SERVER_MONITOR:
+		vmbus_server_monitor_done(s, pages_usable(ep, a));
+		break;
+	case VMBUS_SERVER_HVSOCK:
+		vmbus_server_hvsock_done(s, &a->hvsock.endpoint, &a->hvsock.service, false);
+		break;
+	}
+	return true;
+}
+
+static void carry_out_actions(struct part_endpoint *ep)
+{
+	struct server_end *se = ep->srv;
+
+	for (;;) {
+		if (!se->action_held && !vmbus_server_next_action(se->s, &se->action))
+			return;
+		se->action_held = !carry_out(ep, &se->action);
+		if (se->action_held)
+			return;
+	}
+}
+
+/* ---- the message thread ---- */
+
+static bool run_upcall(struct part_endpoint *ep)
+{
+	struct server_end *se = ep->srv;
+	struct part_server_channel *ch = se->upcalls;
+	enum server_upcall upcall;
+
+	if (!ch)
+		return false;
+	upcall = ch->upcall;
+	unqueue_upcall(ch);
+	ch->in_upcall = true;
+	pthread_mutex_unlock(&ep->lock);
+	if (upcall == UPCALL_OPEN)
+		ch->ops->open(ch->device, &ch->open);
+	else
+		ch->ops->close(ch->device);
+	pthread_mutex_lock(&ep->lock);
+	ch->in_upcall = false;
+	pthread_cond_broadcast(&ep->changed);
+	return true;
+}
+
+static bool receive(struct part_endpoint *ep)
+{
+	struct server_end *se = ep->srv;
+	struct hv_message m;
+
+	/* What a guest can make us hold is bounded by its having to take what it caused. */
+	if (se->outgoing.head || se->action_held || !ep->host->take_message(ep->transport, &m))
+		return false;
+	vmbus_server_receive(se->s, m.connection_id, m.payload, m.size);
+	carry_out_actions(ep);
+	return true;
+}
+
+static void recheck(struct part_endpoint *ep)
+{
+	struct server_end *se = ep->srv;
+	uint64_t now = clock_now_ns();
+
+	if (!se->next_recheck || now < se->next_recheck)
+		return;
+	se->next_recheck = 0;
+	for (struct part_server_channel *ch = se->channels; ch; ch = ch->next) {
+		if (!ch->recheck_at)
+			continue;
+		if (ch->recheck_at > now) {
+			if (!se->next_recheck || ch->recheck_at < se->next_recheck)
+				se->next_recheck = ch->recheck_at;
+			continue;
+		}
+		ch->recheck_at = 0;
+		if (port_rings_owe_signal(ch->port->ring_private))
+			part_port_signal(ch->port);
+	}
+}
+
+static bool all_let_go(const struct server_end *se)
+{
+	for (const struct part_server_channel *ch = se->channels; ch; ch = ch->next)
+		if (ch->state != CHANNEL_IS_CLOSED || ch->uses || ch->in_upcall)
+			return false;
+	return vmbus_server_state(se->s) == VMBUS_SERVER_STATE_DISCONNECTED;
+}
+
+static void reset(struct part_endpoint *ep)
+{
+	struct server_end *se = ep->srv;
+
+	if (ep->host->take_reset(ep->transport)) {
+		vmbus_server_reset(se->s);
+		outgoing_clear(&se->outgoing);
+		se->resetting = true;
+		carry_out_actions(ep);
+	}
+	if (se->resetting && all_let_go(se)) {
+		se->resetting = false;
+		ep->host->reset_done(ep->transport);
+	}
+}
+
+static uint64_t time_to_sleep(const struct server_end *se)
+{
+	uint64_t now;
+
+	if (!se->next_recheck)
+		return PART_EVENT_FOREVER;
+	now = clock_now_ns();
+	return se->next_recheck > now ? se->next_recheck - now : 0;
+}
+
+static void *server_messages(void *arg)
+{
+	struct part_endpoint *ep = arg;
+	struct server_end *se = ep->srv;
+
+	pthread_mutex_lock(&ep->lock);
+	while (!atomic_load(&ep->stop)) {
+		uint64_t timeout;
+
+		reset(ep);
+		post_waiting(ep);
+		carry_out_actions(ep);
+		recheck(ep);
+		if (run_upcall(ep) || receive(ep))
+			continue;
+		timeout = time_to_sleep(se);
+		pthread_mutex_unlock(&ep->lock);
+		part_event_wait(&ep->messages, timeout);
+		pthread_mutex_lock(&ep->lock);
+	}
+	pthread_mutex_unlock(&ep->lock);
+	return NULL;
+}
+
+/* ---- what devices call ---- */
+
+int part_server_offer(struct part_endpoint *ep, const struct vmbus_offer *offer,
+		      const struct part_server_channel_ops *ops, void *device,
+		      struct part_port *port, struct part_server_channel **ch)
+{
+	struct part_server_channel *c;
+	int error;
+
+	if (!ep->server)
+		return -EINVAL;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->ep = ep;
+	c->ops = ops;
+	c->device = device;
+	c->port = port;
+	port->ep = ep;
+	pthread_mutex_lock(&ep->lock);
+	error = endpoint_errno(vmbus_server_offer(ep->srv->s, offer, c, &c->id));
+	if (!error) {
+		c->next = ep->srv->channels;
+		ep->srv->channels = c;
+		*ch = c;
+		carry_out_actions(ep);
+	}
+	pthread_mutex_unlock(&ep->lock);
+	if (error)
+		free(c);
+	return error;
+}
+
+void part_server_open_done(struct part_server_channel *ch, uint32_t status)
+{
+	struct part_endpoint *ep = ch->ep;
+
+	pthread_mutex_lock(&ep->lock);
+	if (ch->state == CHANNEL_IS_OPENING && ch->upcall == UPCALL_NONE) {
+		if (status) {
+			hush(ch);
+			let_go_of_rings(ch);
+		} else {
+			ch->state = CHANNEL_IS_OPEN;
+		}
+		vmbus_server_open_done(ep->srv->s, ch->id, status);
+		carry_out_actions(ep);
+		part_event_raise(&ep->messages);
+	}
+	pthread_mutex_unlock(&ep->lock);
+}
+
+void part_server_close_done(struct part_server_channel *ch)
+{
+	struct part_endpoint *ep = ch->ep;
+
+	pthread_mutex_lock(&ep->lock);
+	if (ch->state == CHANNEL_IS_CLOSING && ch->upcall == UPCALL_NONE) {
+		let_go_of_rings(ch);
+		vmbus_server_close_done(ep->srv->s, ch->id);
+		carry_out_actions(ep);
+		part_event_raise(&ep->messages);
+	}
+	pthread_mutex_unlock(&ep->lock);
+}
+
+static void unlink_channel(struct server_end *se, struct part_server_channel *ch)
+{
+	struct part_server_channel **link = &se->channels;
+
+	while (*link != ch)
+		link = &(*link)->next;
+	*link = ch->next;
+}
+
+void part_server_revoke(struct part_server_channel *ch)
+{
+	struct part_endpoint *ep = ch->ep;
+
+	pthread_mutex_lock(&ep->lock);
+	unqueue_upcall(ch);
+	while (ch->in_upcall) {
+		if (!endpoint_wait(ep))
+			kmcl_log(KMCL_LOG_WARNING, PART_SUBSYSTEM, ep->id, ch->open.relid,
+				 "a revoke waits for the device's open or close to return");
+		unqueue_upcall(ch);
+	}
+	unlink_channel(ep->srv, ch);
+	if (ch->state != CHANNEL_IS_CLOSED) {
+		hush(ch);
+		let_go_of_rings(ch);
+	}
+	while (ch->uses)
+		end_use(ch, ch->uses->gpadl);
+	vmbus_server_revoke(ep->srv->s, ch->id);
+	carry_out_actions(ep);
+	part_event_raise(&ep->messages);
+	pthread_mutex_unlock(&ep->lock);
+	free(ch);
+}
+
+int part_server_gpadl_pin(struct part_server_channel *ch, uint32_t gpadl, struct part_gpadl *out)
+{
+	struct part_endpoint *ep = ch->ep;
+	struct vmbus_gpadl_view view;
+	int error;
+
+	pthread_mutex_lock(&ep->lock);
+	error = endpoint_errno(vmbus_server_gpadl(ep->srv->s, ch->id, gpadl, &view));
+	if (!error)
+		error = use_gpadl(ch, gpadl, false);
+	if (!error) {
+		*out = (struct part_gpadl){
+			.id = gpadl,
+			.range_count = view.range_count,
+			.page_count = view.page_count,
+			.word_count = view.word_count,
+			.words = malloc(view.word_count * sizeof(*out->words)),
+		};
+		if (out->words) {
+			memcpy(out->words, view.words, view.word_count * sizeof(*out->words));
+		} else {
+			end_use(ch, gpadl);
+			error = -ENOMEM;
+		}
+	}
+	pthread_mutex_unlock(&ep->lock);
+	return error;
+}
+
+void part_server_gpadl_unpin(struct part_server_channel *ch, uint32_t gpadl)
+{
+	struct part_endpoint *ep = ch->ep;
+	struct gpadl_use *u;
+
+	pthread_mutex_lock(&ep->lock);
+	u = *find_use(ch, gpadl);
+	if (u && !u->ring) {
+		end_use(ch, gpadl);
+		carry_out_actions(ep);
+		part_event_raise(&ep->messages);
+	}
+	pthread_mutex_unlock(&ep->lock);
+}
+
+/* ---- life ---- */
+
+static struct vmbus_server *create_server(const struct part_options *o)
+{
+	struct vmbus_server_config config = {
+		.max_version = o->max_version,
+		.features = o->features,
+		.vp_count = o->vps,
+		.limits = o->limits,
+		.allocator = *endpoint_allocator(),
+	};
+
+	return vmbus_server_create(&config);
+}
+
+static int start_dispatchers(struct part_endpoint *ep)
+{
+	struct server_end *se = ep->srv;
+	uint32_t count = ep->part->options.server_dispatchers;
+	struct part_host_lines lines = {.messages = &ep->messages};
+	int error;
+
+	for (uint32_t i = 0; i < count; i++)
+		se->doorbells[i] = &se->doorbell_memory[i];
+	error = endpoint_start_dispatchers(ep, count, se->doorbells);
+	if (error)
+		return error;
+	for (uint32_t i = 0; i < count; i++)
+		se->events[i] = &ep->dispatchers[i].event;
+	lines.dispatchers = count;
+	lines.doorbells = se->doorbells;
+	lines.events = se->events;
+	ep->host->start(ep->transport, &lines);
+	return 0;
+}
+
+int server_end_start(struct part_endpoint *ep)
+{
+	struct server_end *se = calloc(1, sizeof(*se));
+	int error;
+
+	if (!se)
+		return -ENOMEM;
+	ep->srv = se;
+	se->upcalls_tail = &se->upcalls;
+	outgoing_init(&se->outgoing);
+	se->s = create_server(&ep->part->options);
+	if (!se->s)
+		return -ENOMEM;
+	error = start_dispatchers(ep);
+	if (!error)
+		error = ep->host->bind_messages(ep->transport, MESSAGE_PORT);
+	if (!error)
+		error = ep->host->bind_messages(ep->transport, MULTICLIENT_PORT);
+	if (!error)
+		error = endpoint_start_messages(ep, server_messages);
+	return error;
+}
+
+void server_end_stop(struct part_endpoint *ep)
+{
+	struct server_end *se = ep->srv;
+
+	if (!se)
+		return;
+	endpoint_stop_messages(ep);
+	if (ep->dispatchers)
+		ep->host->stop(ep->transport);
+	endpoint_stop_dispatchers(ep);
+	while (se->channels) {
+		struct part_server_channel *ch = se->channels;
+
+		kmcl_log(KMCL_LOG_ERROR, PART_SUBSYSTEM, ep->id, ch->open.relid,
+			 "the partition ends with an offer that was not revoked");
+		if (ch->state != CHANNEL_IS_CLOSED)
+			let_go_of_rings(ch);
+		while (ch->uses)
+			end_use(ch, ch->uses->gpadl);
+		se->channels = ch->next;
+		free(ch);
+	}
+	outgoing_clear(&se->outgoing);
+	if (se->s)
+		vmbus_server_destroy(se->s);
+	free(se);
+	ep->srv = NULL;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/** @file What the server's end keeps. All of it under the endpoint's lock. */
+#ifndef PARTITION_SERVER_END_H
+#define PARTITION_SERVER_END_H
+
+#include "partition/internal.h"
+
+/* A GPADL that somebody has mapped; its teardown waits. */
+struct gpadl_use {
+	struct gpadl_use *next;
+	uint32_t gpadl;
+	bool ring;     /* the open's own, else pinned by the device */
+	bool teardown; /* the guest wants it back */
+};
+
+enum server_channel_state {
+	CHANNEL_IS_CLOSED,
+	CHANNEL_IS_OPENING, /* rings mapped; the owner was asked, or will be */
+	CHANNEL_IS_OPEN,
+	CHANNEL_IS_CLOSING, /* the owner was told, or will be */
+};
+
+enum server_upcall {
+	UPCALL_NONE,
+	UPCALL_OPEN,
+	UPCALL_CLOSE
+};
+
+struct part_server_channel {
+	struct part_endpoint *ep;
+	struct part_server_channel *next;
+	vmbus_offer_id id;
+	const struct part_server_channel_ops *ops;
+	void *device;
+	struct part_port *port;
+
+	enum server_channel_state state;
+	enum server_upcall upcall; /* queued */
+	struct part_server_channel *next_upcall;
+	bool in_upcall;
+
+	/* of the present open */
+	struct part_server_open open;
+	uint32_t ring_gpadl, connection_id;
+	uint64_t recheck_at; /* 0: no */
+	struct gpadl_use *uses;
+};
+
+struct server_end {
+	struct vmbus_server *s;
+	struct part_server_channel *channels;
+	struct part_server_channel *upcalls, **upcalls_tail;
+	struct outgoing_queue outgoing;
+	struct vmbus_server_action action;
+	bool action_held; /* `action` could not be carried out yet */
+	bool resetting;
+	uint64_t next_recheck;
+
+	struct hv_flags *doorbells[PART_MAX_DISPATCHERS];
+	struct part_event *events[PART_MAX_DISPATCHERS];
+	struct hv_flags doorbell_memory[PART_MAX_DISPATCHERS];
+};
+
+#endif
