@@ -56,9 +56,9 @@ static const uint8_t steps[EVENTS][CHANNEL_STATES] = {
 				  DROP, DROP},
 	[EVENT_REVOKE] =	 {DELETE, RESCIND, RESCIND, RESCIND, RESCIND, RESCIND, NONE, UNOFFER,
 				  DELETE, DELETE},
-	[EVENT_DISCONNECT] =	 {NONE, FORGET, FORGET_OPENING, FORGET_CLOSE, FORGET_CLOSING,
+	[EVENT_DISCONNECT] =	 {FORGET, FORGET, FORGET_OPENING, FORGET_CLOSE, FORGET_CLOSING,
 				  FORGET_CLOSING, DELETE, FORGET, NONE, NONE},
-	[EVENT_RESET] =		 {NONE, FORGET, ABANDON, FORGET_CLOSE, FORGET_CLOSING,
+	[EVENT_RESET] =		 {FORGET, FORGET, ABANDON, FORGET_CLOSE, FORGET_CLOSING,
 				  FORGET_CLOSING, DELETE, FORGET, NONE, ABANDON},
 	/* clang-format on */
 };
@@ -247,6 +247,18 @@ static void offer_to_client(struct vmbus_server *s, struct channel *ch)
 	post_offer(s, ch);
 }
 
+/*
+ * A reserved open that ended after its connection leaves GPADLs that its device may yet hold. Their
+ * ids mean nothing to the new client, which may choose the same ones.
+ */
+void channel_let_go(struct vmbus_server *s, struct channel *ch)
+{
+	if (!ch->offer_later || ch->gpadls.first)
+		return;
+	ch->offer_later = false;
+	offer_to_client(s, ch);
+}
+
 void on_request_offers(struct vmbus_server *s, const struct incoming *in)
 {
 	struct vmbus_message m = {.type = VMBUS_MSG_ALL_OFFERS_DELIVERED};
@@ -257,8 +269,10 @@ void on_request_offers(struct vmbus_server *s, const struct incoming *in)
 	}
 	s->state = VMBUS_SERVER_STATE_CONNECTED;
 	for (uint32_t i = 0; i < s->channel_count; i++) {
-		if (s->sorted[i]->state == CHANNEL_RELEASED)
-			offer_to_client(s, s->sorted[i]);
+		if (s->sorted[i]->state == CHANNEL_RELEASED) {
+			s->sorted[i]->offer_later = true;
+			channel_let_go(s, s->sorted[i]);
+		}
 	}
 	server_post(s, &m, 8);
 }
@@ -543,6 +557,7 @@ static void forget(struct vmbus_server *s, struct channel *ch, enum channel_stat
 	end_modify(s, ch, false);
 	ch->reserved = false;
 	ch->waiting = false;
+	ch->offer_later = false;
 	free_ids(s, ch);
 	set_state(s, ch, state);
 	if (had_no_device)

@@ -79,6 +79,8 @@ static const char *check_state(const struct vmbus_server *s, const struct channe
 		return "a channel is reserved in a state that cannot be";
 	if (ch->waiting && (ch->state != CHANNEL_OPENING || ch->lag == LAG_NONE))
 		return "an open waits for nothing";
+	if (ch->offer_later && (ch->state != CHANNEL_RELEASED || !ch->gpadls.first))
+		return "an offer is put off for nothing";
 	if (ch->modifying && ch->state != CHANNEL_OPEN)
 		return "a channel that is not open is being modified";
 	return NULL;
@@ -127,12 +129,12 @@ static const char *check_connection(const struct vmbus_server *s)
 	case VMBUS_SERVER_STATE_DISCONNECTED:
 		if (s->version || s->features || s->monitor_child_to_parent || s->has_next)
 			return "something of a connection outlived it";
-		if (s->draining || s->tearing)
-			return "disconnected, but a device holds something of the connection";
+		if (s->draining)
+			return "disconnected, but a device uses the rings of the connection";
 		break;
 	case VMBUS_SERVER_STATE_CONNECTING:
-		if (s->draining || s->tearing)
-			return "connecting, but a device holds something of the old connection";
+		if (s->draining)
+			return "connecting, but a device uses the rings of the old connection";
 		break;
 	case VMBUS_SERVER_STATE_NEGOTIATED:
 	case VMBUS_SERVER_STATE_CONNECTED:

@@ -203,6 +203,8 @@ void vmbus_server_gpadl_done(struct vmbus_server *s, vmbus_offer_id id, uint32_t
 	} else {
 		refuse_gpadl(s, ch, g);
 	}
+	if (ch)
+		channel_let_go(s, ch);
 	connection_drained(s);
 }
 
@@ -227,6 +229,8 @@ void vmbus_server_gpadl_released(struct vmbus_server *s, vmbus_offer_id id, uint
 		g->released = true;
 	else
 		torn_down(s, ch, g);
+	if (ch)
+		channel_let_go(s, ch);
 	connection_drained(s);
 }
 

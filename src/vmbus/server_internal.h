@@ -58,6 +58,7 @@ struct channel {
 	struct vmbus_offer offer;
 	uint32_t relid;           /* 0: none */
 	uint8_t monitor_id;       /* VMBUS_MONITOR_NONE: none */
+	bool offer_later;         /* RELEASED: part of the batch once its old GPADLs are gone */
 	bool reserved;            /* a property of OPENING, OPEN and CLOSING: opened as reserved */
 	struct open_request open; /* valid in OPENING to CLOSING_REOPEN and the *_RELEASED states */
 	struct open_request next; /* CLOSING_REOPEN */
@@ -165,6 +166,8 @@ void on_modify_channel(struct vmbus_server *s, const struct incoming *in);
 void on_relid_released(struct vmbus_server *s, const struct incoming *in);
 /* Takes the channel out of the connection that ends; it may be gone afterwards. */
 void channel_disconnect(struct vmbus_server *s, struct channel *ch, bool reset);
+/* A device let go of a GPADL: a channel that had to wait for that is offered. */
+void channel_let_go(struct vmbus_server *s, struct channel *ch);
 bool channel_visible(const struct channel *ch);
 bool channel_survives(const struct channel *ch);
 bool channel_uses_ring(const struct channel *ch, uint32_t gpadl);
