@@ -61,8 +61,11 @@ struct nt_driver_config {
  *  sentence that names what was wrong (missing import, no DriverEntry, status). */
 NTSTATUS nt_driver_load(const struct nt_driver_config *config, struct nt_driver **driver,
 			char **error);
-/** Removes what devices remain (surprise removal, removal), runs DriverUnload, reports pool leaks, unloads. */
-void nt_driver_unload(struct nt_driver *driver);
+/** Removes what devices remain (surprise removal, removal), runs DriverUnload, reports pool leaks, unloads.
+ *  Returns the pool blocks leaked. */
+size_t nt_driver_unload(struct nt_driver *driver);
+/** The DRIVER_OBJECT's own. */
+struct nt_driver *nt_driver_of_object(PDRIVER_OBJECT object);
 /** Value of a parameter; NULL: not given. */
 const char *nt_driver_parameter(const struct nt_driver *driver, const char *key);
 
@@ -84,9 +87,13 @@ NTSTATUS nt_device_add(struct nt_driver *driver, PDEVICE_OBJECT pdo);
 /** IRP_MN_SURPRISE_REMOVAL (if `surprise`), then IRP_MN_REMOVE_DEVICE to the stack on `pdo`. Blocks. */
 void nt_device_remove(PDEVICE_OBJECT pdo, bool surprise);
 
-/** n-th device object of a driver that takes IRP_MJ_DEVICE_CONTROL (0: the first created); NULL: none. */
+/** Devices of a driver that takes IRP_MJ_DEVICE_CONTROL. */
+unsigned int nt_driver_devices(struct nt_driver *driver);
+/** n-th device object of such a driver, referenced (0: the first created); NULL: none. */
 PDEVICE_OBJECT nt_driver_device(struct nt_driver *driver, unsigned int index);
-/** A DeviceIoControl as a program would do it: METHOD_* handled, waits for a pending IRP. */
+void nt_device_dereference(PDEVICE_OBJECT device);
+/** A DeviceIoControl as a program would do it: METHOD_* handled, waits for a pending IRP. The caller holds
+ *  a reference of the device. */
 NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, size_t in_size,
 			   void *out, size_t out_size, size_t *returned);
 
@@ -122,6 +129,8 @@ struct nt_strand {
 void nt_strand_init(struct nt_strand *strand);
 /** Any thread, any IRQL, no allocation. */
 void nt_strand_post(struct nt_strand *strand, struct nt_job *job);
+/** Returns when no job of the strand is queued or running, and nothing touches the strand any more. Blocks. */
+void nt_strand_wait_idle(struct nt_strand *strand);
 /** Whether the calling thread is running a job of the strand. */
 bool nt_strand_current(const struct nt_strand *strand);
 
@@ -133,5 +142,11 @@ void nt_violation(const char *rule, const char *format, ...) __attribute__((form
 
 /** Bytes and blocks now held in a driver's pool (0, 0 when it leaked nothing). NULL: nobody's. */
 void nt_pool_usage(struct nt_driver *driver, size_t *blocks, size_t *bytes);
+
+/** "STATUS_SUCCESS"; NULL: a value without a name here. */
+const char *nt_status_name(NTSTATUS status);
+
+/** Ends the layer's own threads (pool, DPC, timer) once they are idle; they start again when needed. */
+void nt_shutdown(void);
 
 #endif
