@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: MIT */
+/* Incoming packets: delivery, its level and order, completion, quota, defer, fail. */
+#include "harness.h"
+
+#include <kmcl/kmcl.h>
+#include <stdlib.h>
+
+static void enable(struct kt_chan *c)
+{
+	assert_int_equal(VmbChannelEnable(c->h), STATUS_SUCCESS);
+}
+
+static void send_numbered(struct kt_chan *c, struct kt_send **sends, unsigned int count,
+			  uint32_t flags)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		sends[i] = kt_send_new(c);
+		assert_int_equal(kt_send_pattern(sends[i], 64, i, flags), STATUS_SUCCESS);
+	}
+}
+
+static void free_all(struct kt_send **sends, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		KT_WAIT(atomic_load(&sends[i]->routines));
+		assert_int_equal(atomic_load(&sends[i]->routines), 1);
+		kt_send_free(sends[i]);
+	}
+}
+
+static void ddi_080_packet_as_sent(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *s = kt_send_new(p.client);
+	static const uint32_t lengths[] = {0, 1, 8, 9, 64, 128};
+
+	kt_pair_open(&p);
+	for (unsigned int i = 0; i < 6; i++) {
+		assert_int_equal(kt_send_pattern(s, lengths[i], i, KT_WAITED), STATUS_SUCCESS);
+		KT_WAIT(atomic_load(&s->routines) == i + 1);
+		/* the wire counts in units of 8 bytes */
+		assert_int_equal(p.server->packets[i].length, (lengths[i] + 7) & ~7u);
+		assert_true(kt_filled(p.server->packets[i].prefix, lengths[i], i));
+		assert_int_equal(p.server->packets[i].flags, 0);
+		assert_int_equal(p.server->packets[i].irql, DISPATCH_LEVEL);
+	}
+	kt_send_free(s);
+	kt_pair_free(&p);
+}
+
+static void ddi_037_inv_040_a_second_end_is_a_violation(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *sends[2];
+	static uint8_t data[4097];
+
+	atomic_store(&p.server->mode, KT_HOLD);
+	kt_pair_open(&p);
+	send_numbered(p.client, sends, 2, KT_WAITED);
+	KT_WAIT(atomic_load(&p.server->outstanding) == 2);
+	/* bad arguments end nothing */
+	KT_VIOLATES(VmbChannelPacketComplete(p.server->packets[0].handle, NULL, 8));
+	KT_VIOLATES(VmbChannelPacketComplete(p.server->packets[0].handle, data, sizeof(data)));
+	KT_STAYS(atomic_load(&sends[0]->routines) == 0);
+	kt_complete(p.server, 0, NULL, 0);
+	KT_WAIT(atomic_load(&sends[0]->routines) == 1);
+	KT_VIOLATES(VmbChannelPacketComplete(p.server->packets[0].handle, NULL, 0));
+	KT_VIOLATES(VmbChannelPacketFail(p.server->packets[0].handle));
+	KT_STAYS(atomic_load(&sends[0]->routines) == 1 && atomic_load(&sends[1]->routines) == 0);
+	kt_complete(p.server, 1, NULL, 0);
+	free_all(sends, 2);
+	kt_pair_free(&p);
+}
+
+static void ddi_037_inv_041_completion_packet_only_if_asked_for(void **state)
+{
+	struct kt_bus *bus = *state;
+	struct kt_pair p = kt_pair_new(bus);
+	struct kmcl_channel_stats stats;
+	struct kt_send *asked, *last, *not ;
+	uint64_t received;
+
+	kt_pair_open(&p);
+	asked = kt_send_new(p.client);
+	not = kt_send_new(p.client);
+	last = kt_send_new(p.client);
+	assert_int_equal(kt_send_pattern(asked, 64, 1, KT_WAITED), STATUS_SUCCESS);
+	KT_WAIT(atomic_load(&asked->routines) == 1);
+	memset(&stats, 0, sizeof(stats));
+	assert_int_equal(kmcl_channel_statistics(part_client(bus->part), &stats, 1), 1);
+	received = stats.packets_received;
+	assert_true(received >= 1);
+	assert_int_equal(kt_send_pattern(not, 64, 2, 0), STATUS_SUCCESS);
+	assert_int_equal(kt_send_pattern(last, 64, 3, KT_WAITED), STATUS_SUCCESS);
+	KT_WAIT(atomic_load(&not ->routines) == 1 && atomic_load(&last->routines) == 1);
+	assert_int_equal(not ->length, 0);
+	assert_int_equal(last->length, 64);
+	assert_int_equal(kmcl_channel_statistics(part_client(bus->part), &stats, 1), 1);
+	assert_int_equal(stats.packets_received, received + 1); /* last's, not not's */
+	assert_int_equal(stats.dropped_completions, 0);
+	kt_send_free(asked);
+	kt_send_free(not );
+	kt_send_free(last);
+	kt_pair_free(&p);
+}
+
+static void complete_all(void *arg)
+{
+	struct kt_chan *c = arg;
+
+	for (unsigned int i = 0; i < 50; i++) {
+		uint64_t data = i;
+
+		kt_complete(c, i, &data, 8);
+	}
+}
+
+static void ddi_037_completion_from_any_thread_in_any_order(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *sends[100];
+	struct kt_call call;
+
+	atomic_store(&p.server->mode, KT_HOLD);
+	kt_pair_open(&p);
+	send_numbered(p.client, sends, 100, KT_WAITED);
+	KT_WAIT(atomic_load(&p.server->outstanding) == 100);
+	kt_call_start(&call, p.server, complete_all, p.server);
+	for (unsigned int i = 100; i-- > 50;) {
+		KIRQL irql;
+		uint64_t data = i;
+
+		KeRaiseIrql(DISPATCH_LEVEL, &irql);
+		kt_complete(p.server, i, &data, 8);
+		KeLowerIrql(irql);
+	}
+	kt_call_join(&call);
+	for (uint64_t i = 0; i < 100; i++) {
+		KT_WAIT(atomic_load(&sends[i]->routines) == 1);
+		assert_memory_equal(sends[i]->data, &i, 8); /* each got its own */
+	}
+	free_all(sends, 100);
+	kt_pair_free(&p);
+}
+
+static void ddi_046_inv_042_quota_bounds_what_is_outstanding(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *sends[20];
+
+	atomic_store(&p.server->mode, KT_HOLD);
+	VmbChannelSetTransactionQuota(p.server->h, 5);
+	KT_VIOLATES(VmbChannelSetTransactionQuota(p.server->h, 0));
+	kt_pair_open(&p);
+	send_numbered(p.client, sends, 20, 0); /* packets that ask for nothing count too */
+	KT_WAIT(p.server->packet_count == 5);
+	KT_STAYS(p.server->packet_count == 5);
+	for (unsigned int i = 0; i < 15; i++) {
+		kt_complete(p.server, i, NULL, 0);
+		KT_WAIT(p.server->packet_count == i + 6);
+	}
+	KT_STAYS(p.server->packet_count == 20);
+	for (unsigned int i = 15; i < 20; i++)
+		kt_complete(p.server, i, NULL, 0);
+	free_all(sends, 20);
+	kt_pair_free(&p);
+}
+
+static void ddi_046_inv_043_raising_the_quota_waits_for_a_completion(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *sends[20];
+	KIRQL irql;
+
+	atomic_store(&p.server->mode, KT_HOLD);
+	VmbChannelSetTransactionQuota(p.server->h, 3);
+	kt_pair_open(&p);
+	send_numbered(p.client, sends, 20, KT_WAITED);
+	KT_WAIT(p.server->packet_count == 3);
+	KT_STAYS(p.server->packet_count == 3);
+	KeRaiseIrql(DISPATCH_LEVEL, &irql);
+	VmbChannelSetTransactionQuota(p.server->h, 10);
+	KeLowerIrql(irql);
+	KT_STAYS(p.server->packet_count == 3);
+	kt_complete(p.server, 0, NULL, 0);
+	KT_WAIT(p.server->packet_count == 11);
+	KT_STAYS(p.server->packet_count == 11); /* ten outstanding */
+	for (unsigned int i = 1; i < 20; i++) {
+		KT_WAIT(p.server->packet_count > i);
+		kt_complete(p.server, i, NULL, 0);
+	}
+	free_all(sends, 20);
+	kt_pair_free(&p);
+}
+
+static void ddi_046_inv_044_lowering_the_quota(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *sends[20];
+
+	atomic_store(&p.server->mode, KT_HOLD);
+	VmbChannelSetTransactionQuota(p.server->h, 8);
+	kt_pair_open(&p);
+	send_numbered(p.client, sends, 20, KT_WAITED);
+	KT_WAIT(p.server->packet_count == 8);
+	VmbChannelSetTransactionQuota(p.server->h, 3);
+	for (unsigned int i = 0; i < 5; i++) /* three are left */
+		kt_complete(p.server, i, NULL, 0);
+	KT_STAYS(p.server->packet_count == 8);
+	kt_complete(p.server, 5, NULL, 0);
+	KT_WAIT(p.server->packet_count == 9);
+	KT_STAYS(p.server->packet_count == 9);
+	for (unsigned int i = 6; i < 20; i++) {
+		KT_WAIT(p.server->packet_count > i);
+		kt_complete(p.server, i, NULL, 0);
+	}
+	free_all(sends, 20);
+	kt_pair_free(&p);
+}
+
+/* Without a quota there are as many delivery objects as the default reserves. */
+static void ddi_020_default_reserve_of_incoming_packets(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	static struct kt_send *sends[300];
+
+	atomic_store(&p.server->mode, KT_HOLD);
+	kt_pair_open(&p);
+	send_numbered(p.client, sends, 300, KT_WAITED);
+	KT_WAIT(p.server->packet_count == 256);
+	KT_STAYS(p.server->packet_count == 256);
+	for (unsigned int i = 0; i < 300; i++) {
+		KT_WAIT(p.server->packet_count > i);
+		kt_complete(p.server, i, NULL, 0);
+	}
+	free_all(sends, 300);
+	kt_pair_free(&p);
+}
+
+static VMBPACKETCOMPLETION first;
+static atomic_uint defers;
+
+/* Defers the first packet as often as `defers` says. */
+static bool defer_some(struct kt_chan *c, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 length,
+		       UINT32 flags)
+{
+	(void)length;
+	(void)flags;
+	if (!kt_filled(buffer, 64, 0) || atomic_load(&defers) == 0)
+		return false;
+	atomic_fetch_sub(&defers, 1);
+	first = packet;
+	kt_defer(c, packet);
+	return true;
+}
+
+static void ddi_038_inv_045_deferred_packet_returns_first_and_at_passive(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *sends[10];
+
+	p.server->on_packet = defer_some;
+	kt_pair_open(&p);
+	atomic_store(&defers, 3); /* deferring at PASSIVE_LEVEL is legal */
+	send_numbered(p.client, sends, 10, KT_WAITED);
+	KT_WAIT(p.server->packet_count == 13);
+	for (unsigned int i = 0; i < 13; i++) {
+		unsigned int number = i < 3 ? 0 : i - 3;
+
+		assert_true(kt_filled(p.server->packets[i].prefix, 64, number));
+		if (number == 0)
+			assert_ptr_equal(p.server->packets[i].handle, first);
+		if (i >= 1 && i <= 3)
+			assert_int_equal(p.server->packets[i].irql, PASSIVE_LEVEL);
+	}
+	assert_int_equal(p.server->packets[0].irql, DISPATCH_LEVEL);
+	free_all(sends, 10);
+	KT_WAIT(p.server->batch_sum == 10); /* a deferred invocation counts for nothing */
+	kt_pair_free(&p);
+}
+
+static void ddi_038_defer_outside_the_callback_is_a_violation(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *s = kt_send_new(p.client);
+
+	atomic_store(&p.server->mode, KT_HOLD);
+	kt_pair_open(&p);
+	assert_int_equal(kt_send_pattern(s, 64, 1, KT_WAITED), STATUS_SUCCESS);
+	KT_WAIT(atomic_load(&p.server->outstanding) == 1);
+	KT_WAIT(p.server->batch_sum == 1);
+	KT_VIOLATES(VmbChannelPacketDeferToPassive(p.server->packets[0].handle));
+	KT_STAYS(p.server->packet_count == 1);
+	kt_complete(p.server, 0, NULL, 0);
+	KT_WAIT(atomic_load(&s->routines) == 1);
+	kt_send_free(s);
+	kt_pair_free(&p);
+}
+
+static bool fail_third(struct kt_chan *c, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 length,
+		       UINT32 flags)
+{
+	(void)c;
+	(void)length;
+	(void)flags;
+	if (!kt_filled(buffer, 64, 2))
+		return false;
+	VmbChannelPacketFail(packet);
+	return true;
+}
+
+static void ddi_039_inv_049_fail_stops_the_queue_until_the_next_open(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *sends[6], *back;
+
+	p.server->on_packet = fail_third;
+	kt_pair_open(&p);
+	send_numbered(p.client, sends, 6, KT_WAITED);
+	KT_WAIT(p.server->packet_count == 3);
+	KT_WAIT(atomic_load(&sends[1]->routines) == 1);
+	KT_STAYS(p.server->packet_count == 3);
+	for (unsigned int i = 2; i < 6; i++) /* no completion for it, nor for what follows */
+		assert_int_equal(atomic_load(&sends[i]->routines), 0);
+	VmbChannelPause(p.server->h);
+	VmbChannelStart(p.server->h); /* does not revive it */
+	KT_EXPECT(p.server, "OSPUSP");
+	KT_STAYS(p.server->packet_count == 3);
+	back = kt_send_new(p.server); /* sends are unaffected */
+	assert_int_equal(kt_send_pattern(back, 64, 1, KT_WAITED), STATUS_SUCCESS);
+	KT_WAIT(atomic_load(&back->routines) == 1);
+	assert_int_equal(back->status, STATUS_SUCCESS);
+	kt_send_free(back);
+	VmbChannelDisable(p.client->h);
+	KT_EXPECT(p.server, "OSPUSPUC");
+	for (unsigned int i = 2; i < 6; i++)
+		assert_int_equal(sends[i]->status, STATUS_DEVICE_REMOVED);
+	free_all(sends, 6);
+	p.server->on_packet = NULL;
+	kt_forget(p.server);
+	kt_forget(p.client);
+	enable(p.client);
+	KT_EXPECT(p.client, "OSP");
+	send_numbered(p.client, sends, 6, KT_WAITED);
+	KT_WAIT(p.server->packet_count == 6);
+	free_all(sends, 6);
+	kt_pair_free(&p);
+}
+
+static void ddi_081_inv_050_batches_add_up(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *sends[200];
+
+	kt_pair_open(&p);
+	send_numbered(p.client, sends, 200, KT_WAITED);
+	KT_WAIT(p.server->packet_count == 200);
+	KT_WAIT(p.server->batch_sum == 200);
+	free_all(sends, 200);
+	kt_pair_free(&p); /* every batch was checked against its packets there */
+}
+
+static void ddi_043_inv_051_passive_processing(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *sends[20];
+	KIRQL irql;
+
+	KeRaiseIrql(DISPATCH_LEVEL, &irql);
+	VmbChannelSetIncomingProcessingAtPassive(p.server->h, TRUE);
+	KeLowerIrql(irql);
+	kt_pair_open(&p);
+	for (unsigned int round = 0; round < 3; round++) {
+		UCHAR level = round == 2 ? DISPATCH_LEVEL : PASSIVE_LEVEL;
+
+		kt_forget(p.server);
+		send_numbered(p.client, sends, 20, KT_WAITED);
+		KT_WAIT(p.server->batch_sum == 20);
+		for (unsigned int i = 0; i < p.server->event_count; i++)
+			assert_int_equal(p.server->events[i].irql, level);
+		free_all(sends, 20);
+		if (round == 0) { /* it outlives a disable */
+			VmbChannelDisable(p.client->h);
+			VmbChannelDisable(p.server->h);
+			kt_forget(p.client);
+			kt_forget(p.server);
+			kt_pair_open(&p);
+		} else if (round == 1) {
+			VmbChannelSetIncomingProcessingAtPassive(p.server->h, FALSE);
+		}
+	}
+	VmbChannelDisable(p.client->h);
+	VmbChannelDisable(p.server->h);
+	kt_forget(p.server); /* it forgot Opened and Started: nothing to check against */
+	kt_pair_free(&p);
+}
+
+static void inv_052_buffer_is_a_private_copy(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *held = kt_send_new(p.client), *sends[100];
+
+	assert_int_equal(VmbClientChannelInitSetRingBufferPageCount(p.client->h, 2, 2),
+			 STATUS_SUCCESS);
+	assert_int_equal(VmbChannelInitSetMaximumExternalData(p.client->h, 4096, 1),
+			 STATUS_INVALID_PARAMETER_1); /* a packet exists */
+	atomic_store(&p.server->mode, KT_HOLD);
+	kt_pair_open(&p);
+	assert_int_equal(kt_send_pattern(held, 512, 1000, KT_WAITED), STATUS_SUCCESS);
+	KT_WAIT(atomic_load(&p.server->outstanding) == 1);
+	atomic_store(&p.server->mode, KT_EMPTY);
+	send_numbered(p.client, sends, 100, KT_WAITED); /* go round the ring more than once */
+	for (unsigned int i = 0; i < 100; i++)
+		KT_WAIT(atomic_load(&sends[i]->routines) == 1);
+	free_all(sends, 100);
+	send_numbered(p.client, sends, 100, KT_WAITED);
+	for (unsigned int i = 0; i < 100; i++)
+		KT_WAIT(atomic_load(&sends[i]->routines) == 1);
+	free_all(sends, 100);
+	assert_true(kt_filled(p.server->packets[0].buffer, 512, 1000));
+	memset(p.server->packets[0].buffer, 0x11, 512); /* and the driver's to write */
+	kt_complete(p.server, 0, p.server->packets[0].buffer, 512);
+	KT_WAIT(atomic_load(&held->routines) == 1);
+	assert_int_equal(held->data[511], 0x11);
+	kt_send_free(held);
+	kt_pair_free(&p);
+}
+
+static void ddi_037_inv_053_completion_with_a_full_ring(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *asked[8], *fill[12];
+	uint64_t answer = 0x1234;
+
+	assert_int_equal(VmbClientChannelInitSetRingBufferPageCount(p.client->h, 2, 2),
+			 STATUS_SUCCESS);
+	assert_int_equal(VmbChannelInitSetMaximumPacketSize(p.client->h, 1024), STATUS_SUCCESS);
+	assert_int_equal(VmbChannelInitSetMaximumExternalData(p.client->h, 4096, 1),
+			 STATUS_SUCCESS);
+	atomic_store(&p.server->mode, KT_HOLD);
+	kt_pair_open(&p);
+	send_numbered(p.client, asked, 8, KT_WAITED);
+	KT_WAIT(atomic_load(&p.server->outstanding) == 8);
+	VmbChannelPause(p.client->h); /* reads no data from here on */
+	for (unsigned int i = 0; i < 12; i++) {
+		fill[i] = kt_send_new(p.server);
+		assert_int_equal(kt_send_pattern(fill[i], 1000, i, 0), STATUS_SUCCESS);
+	}
+	KT_STAYS(atomic_load(&fill[11]->routines) == 0); /* queued: the ring is full */
+	for (unsigned int i = 0; i < 8; i++)
+		kt_complete(p.server, i, &answer, 8); /* returns all the same */
+	VmbChannelStart(p.client->h);
+	for (unsigned int i = 0; i < 8; i++) {
+		KT_WAIT(atomic_load(&asked[i]->routines) == 1);
+		assert_int_equal(asked[i]->status, STATUS_SUCCESS);
+		assert_int_equal(asked[i]->length, 8);
+		assert_memory_equal(asked[i]->data, &answer, 8);
+	}
+	KT_WAIT(p.client->packet_count == 12);
+	for (unsigned int i = 0; i < 12; i++)
+		assert_true(kt_filled(p.client->packets[i].prefix, KT_PREFIX, i));
+	free_all(asked, 8);
+	free_all(fill, 12);
+	kt_pair_free(&p);
+}
+
+/* Held packets of a channel that the peer has closed: completing them is harmless. */
+static void ddi_037_077_completion_after_a_remote_close(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	struct kt_send *sends[4];
+
+	atomic_store(&p.server->mode, KT_HOLD);
+	kt_pair_open(&p);
+	send_numbered(p.client, sends, 4, KT_WAITED);
+	KT_WAIT(atomic_load(&p.server->outstanding) == 4);
+	VmbChannelDisable(p.client->h); /* does not wait for the server's driver */
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(sends[i]->status, STATUS_DEVICE_REMOVED);
+	KT_EXPECT(p.server, "OSPU");
+	KT_STAYS(p.server->begun_count == 4); /* Closed waits for the packets */
+	for (unsigned int i = 0; i < 4; i++)
+		kt_complete(p.server, i, "12345678", 8);
+	KT_EXPECT(p.server, "OSPUC");
+	free_all(sends, 4);
+	kt_pair_free(&p);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		KT_TEST(ddi_080_packet_as_sent),
+		KT_TEST(ddi_037_inv_040_a_second_end_is_a_violation),
+		KT_TEST(ddi_037_inv_041_completion_packet_only_if_asked_for),
+		KT_TEST(ddi_037_completion_from_any_thread_in_any_order),
+		KT_TEST(ddi_046_inv_042_quota_bounds_what_is_outstanding),
+		KT_TEST(ddi_046_inv_043_raising_the_quota_waits_for_a_completion),
+		KT_TEST(ddi_046_inv_044_lowering_the_quota),
+		KT_TEST(ddi_020_default_reserve_of_incoming_packets),
+		KT_TEST(ddi_038_inv_045_deferred_packet_returns_first_and_at_passive),
+		KT_TEST(ddi_038_defer_outside_the_callback_is_a_violation),
+		KT_TEST(ddi_039_inv_049_fail_stops_the_queue_until_the_next_open),
+		KT_TEST(ddi_081_inv_050_batches_add_up),
+		KT_TEST(ddi_043_inv_051_passive_processing),
+		KT_TEST(inv_052_buffer_is_a_private_copy),
+		KT_TEST(ddi_037_inv_053_completion_with_a_full_ring),
+		KT_TEST(ddi_037_077_completion_after_a_remote_close),
+	};
+
+	return KT_MAIN("kmcl-incoming", tests);
+}
