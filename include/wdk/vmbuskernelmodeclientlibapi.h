@@ -303,8 +303,9 @@ typedef FN_VMB_CHANNEL_DISABLE *PFN_VMB_CHANNEL_DISABLE;
 /**
  * Pauses, closes and tears down; a server also revokes its offer. Both ends, PASSIVE_LEVEL; blocks
  * until all of that is done: packets the driver holds are completed, every routine of a sent packet
- * has run, no callback will follow. Does not wait for a peer's consent. On a disabled channel it
- * does nothing.
+ * has run, no callback will follow. A client waits until the server has let go of its memory, hence
+ * for the server's driver to complete what it holds; a server does not wait for its guest. On a
+ * disabled channel it does nothing.
  */
 FN_VMB_CHANNEL_DISABLE VmbChannelDisable;
 

@@ -5,6 +5,8 @@
  */
 #include <string.h>
 
+#include <openkmcl_ext.h>
+
 #include "kmcl/channel.h"
 
 /* The packet if it is the driver's now; NULL after reporting the rule that was broken. */

@@ -140,6 +140,9 @@ typedef void nt_violation_fn(void *ctx, const char *rule, const char *driver, co
 void nt_violation_set(nt_violation_fn *fn, void *ctx);
 void nt_violation(const char *rule, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/** Guest memory is about to go: freed blocks that are still kept back are given back to it. */
+void nt_pool_forget_memory(const struct nt_memory *memory);
+
 /** Bytes and blocks now held in a driver's pool (0, 0 when it leaked nothing). NULL: nobody's. */
 void nt_pool_usage(struct nt_driver *driver, size_t *blocks, size_t *bytes);
 

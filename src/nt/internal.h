@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/** @file What the files of src/nt share among themselves. */
+#ifndef NT_INTERNAL_H
+#define NT_INTERNAL_H
+
+#include "nt/nt.h"
+
+#include <pthread.h>
+
+#include "base/spin.h"
+
+/* The library is loaded with the program, so its thread-local words need no function call. */
+#define NT_TLS _Thread_local __attribute__((tls_model("initial-exec")))
+
+struct nt_driver {
+	DRIVER_OBJECT object;
+	DRIVER_EXTENSION extension;
+	char *name;
+	void *library;
+	const struct nt_memory *memory;
+	char **parameters; /* "key=value", NULL-terminated */
+	WCHAR *registry_path;
+	/* pool accounting */
+	_Atomic size_t blocks, bytes;
+	/* devices: the list of DRIVER_OBJECT, and the order in which they were made */
+	pthread_mutex_t lock;
+};
+
+/* ---- ke.c ---- */
+void nt_dispatcher_init(DISPATCHER_HEADER *header, LONG type, LONG state);
+/** Makes the object signalled by `count` and releases who can be released. Returns the old state. */
+LONG nt_dispatcher_signal(DISPATCHER_HEADER *header, LONG count, LONG limit);
+uint64_t nt_time_now(void);      /* 100 ns since 1601 */
+uint64_t nt_interrupt_time(void);/* 100 ns, monotonic */
+/** When a DueTime or Timeout is over, in nt_interrupt_time(). */
+uint64_t nt_deadline(LARGE_INTEGER time);
+void nt_dpc_shutdown(void);
+void nt_timer_shutdown(void);
+void nt_pool_shutdown(void);
+
+/* ---- io.c ---- */
+void nt_device_reference(PDEVICE_OBJECT device);
+/** Surprise removal and removal of every device of the driver that stands on a stack. */
+void nt_driver_remove_devices(struct nt_driver *driver);
+/** The dispatch routine of what a driver leaves unset. */
+NTSTATUS nt_invalid_request(PDEVICE_OBJECT device, PIRP irp);
+
+/* ---- ex.c: memory of the library's own that MmAllocate* and MDLs use ---- */
+void *nt_pool_alloc(SIZE_T bytes, ULONG tag, bool zero, bool pages);
+/** Reports and frees what the driver still holds; returns the number of blocks. */
+size_t nt_pool_report(struct nt_driver *driver);
+
+#endif
