@@ -557,6 +557,25 @@ static void offers_that_do_not_fit_are_handed_back(void **state)
 	offered(g, 2, 3);
 }
 
+static void a_client_without_memory_is_not_made(void **state)
+{
+	struct guest *g = *state;
+	size_t needed, live = g->heap.live;
+	struct vmbus_client *c;
+
+	for (needed = 0; needed < 20; needed++) {
+		g->heap.allowed = needed;
+		c = vmbus_client_create(&g->config);
+		g->heap.allowed = SIZE_MAX;
+		if (c)
+			break;
+		assert_int_equal(g->heap.live, live);
+	}
+	assert_true(needed > 2 && needed < 20);
+	vmbus_client_destroy(c);
+	assert_int_equal(g->heap.live, live);
+}
+
 /* ---- GPADLs ---- */
 
 static void ctl_066_gpadl_ids_are_unique_and_never_zero(void **state)
@@ -1061,6 +1080,7 @@ int main(void)
 		T(ctl_048_impossible_monitor_ids_are_none),
 		T(an_offer_is_copied_as_its_version_defines_it),
 		T(offers_that_do_not_fit_are_handed_back),
+		T(a_client_without_memory_is_not_made),
 		T(ctl_066_gpadl_ids_are_unique_and_never_zero),
 		T(ctl_067_answers_nobody_waits_for_are_ignored),
 		T(ctl_068_memory_comes_back_three_ways),

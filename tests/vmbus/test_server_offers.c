@@ -564,6 +564,75 @@ static void field_011_a_late_call_cannot_hit_a_successor(void **state)
 	finish_open(t, 0);
 }
 
+static void ids_that_name_no_offer_are_harmless(void **state)
+{
+	struct bench *t = *state;
+	struct vmbus_gpadl_view view;
+	static const vmbus_offer_id ids[] = {0, 0x10000, 0x10002, 0xffff, 0x1ffff, UINT64_MAX};
+
+	t->config.limits.channels = 4;
+	bench_restart(t);
+	connect_with(t, GOOD, 0, 1);
+	assert_int_equal(vmbus_server_channel_id(t->s, t->offer[0]), 1);
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		assert_int_equal(vmbus_server_channel_id(t->s, ids[i]), 0);
+		assert_int_equal(vmbus_server_revoke(t->s, ids[i]), VMBUS_E_NOT_FOUND);
+		assert_int_equal(vmbus_server_gpadl(t->s, ids[i], 1, &view), VMBUS_E_NOT_FOUND);
+		vmbus_server_open_done(t->s, ids[i], 0);
+		vmbus_server_close_done(t->s, ids[i]);
+		vmbus_server_gpadl_done(t->s, ids[i], 1, true);
+		vmbus_server_gpadl_released(t->s, ids[i], 1);
+		vmbus_server_modify_done(t->s, ids[i], 0);
+		expect_none(t);
+	}
+	assert_int_equal(vmbus_server_statistics(t->s)->late_answers, 30);
+}
+
+static void a_server_without_memory_is_not_made(void **state)
+{
+	struct bench *t = *state;
+	size_t needed, live = t->heap.live;
+	struct vmbus_server *s;
+
+	for (needed = 0; needed < 20; needed++) {
+		t->heap.allowed = needed;
+		s = vmbus_server_create(&t->config);
+		t->heap.allowed = SIZE_MAX;
+		if (s)
+			break;
+		assert_int_equal(t->heap.live, live);
+	}
+	assert_true(needed > 4 && needed < 20);
+	assert_int_equal(t->heap.live, live + needed);
+	vmbus_server_destroy(s);
+	assert_int_equal(t->heap.live, live);
+}
+
+/* A device that comes back may ask for the same fixed id, and for no one else's. */
+static void a_fixed_channel_id_outlives_a_rescind(void **state)
+{
+	struct bench *t = *state;
+	struct vmbus_offer o = an_offer(0), other = an_offer(1);
+	vmbus_offer_id id;
+
+	o.fixed_channel_id = 7;
+	connect_with(t, GOOD, 0, 0);
+	assert_int_equal(vmbus_server_offer(t->s, &o, NULL, &id), VMBUS_OK);
+	expect_post(t, raw_offer(0, 7));
+	assert_int_equal(vmbus_server_revoke(t->s, id), VMBUS_OK);
+	expect_post(t, raw_one(2, 12, 7));
+	other.fixed_channel_id = 7;
+	assert_int_equal(vmbus_server_offer(t->s, &other, NULL, &id), VMBUS_E_EXISTS);
+	assert_int_equal(vmbus_server_offer(t->s, &o, NULL, &id), VMBUS_OK);
+	post(t, released(7));
+	expect_post(t, raw_offer(0, 7));
+	assert_int_equal(vmbus_server_revoke(t->s, id), VMBUS_OK);
+	expect_post(t, raw_one(2, 12, 7));
+	post(t, released(7));
+	assert_int_equal(vmbus_server_offer(t->s, &other, NULL, &id), VMBUS_OK);
+	expect_post(t, raw_offer(1, 7));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
 
 int main(void)
@@ -592,6 +661,9 @@ int main(void)
 		T(ctl_095_messages_that_crossed_the_rescind),
 		T(ctl_096_release_of_an_open_or_released_channel),
 		T(field_011_a_late_call_cannot_hit_a_successor),
+		T(ids_that_name_no_offer_are_harmless),
+		T(a_server_without_memory_is_not_made),
+		T(a_fixed_channel_id_outlives_a_rescind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
