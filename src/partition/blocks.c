@@ -170,7 +170,7 @@ void *block_pool_alloc(struct block_pool *b, size_t bytes, size_t align)
 		bytes = 1;
 	if (!align)
 		align = 16;
-	if (align & (align - 1))
+	if ((align & (align - 1)) || align > PART_MEMORY_ALIGN)
 		return NULL;
 	class = class_of(bytes, align);
 	return class < CLASSES ? alloc_small(b, class) : alloc_run(b, bytes, align);

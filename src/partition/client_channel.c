@@ -58,22 +58,28 @@ int part_client_gpadl_create(struct part_client_channel *ch, const uint64_t *wor
 			     uint32_t word_count, uint32_t range_count, bool read_only,
 			     uint32_t *gpadl)
 {
+	struct part_endpoint *ep = ch->ep;
 	int error;
 
-	pthread_mutex_lock(&ch->ep->lock);
+	pthread_mutex_lock(&ep->lock);
+	client_hold(ch);
 	error = create_gpadl(ch, words, word_count, range_count,
 			     read_only ? PART_GPADL_READ_ONLY : 0, gpadl);
-	pthread_mutex_unlock(&ch->ep->lock);
+	client_unhold(ch);
+	pthread_mutex_unlock(&ep->lock);
 	return error;
 }
 
 int part_client_gpadl_delete(struct part_client_channel *ch, uint32_t gpadl)
 {
+	struct part_endpoint *ep = ch->ep;
 	int error;
 
-	pthread_mutex_lock(&ch->ep->lock);
+	pthread_mutex_lock(&ep->lock);
+	client_hold(ch);
 	error = delete_gpadl(ch, gpadl);
-	pthread_mutex_unlock(&ch->ep->lock);
+	client_unhold(ch);
+	pthread_mutex_unlock(&ep->lock);
 	return error;
 }
 
@@ -109,6 +115,7 @@ static int map_rings(struct part_endpoint *ep, struct part_port *port, const uin
 		return error;
 	rings->gpa = words[1] << PART_PAGE_SHIFT;
 	rings->pages = out_pages + in_pages;
+	rings->opening = true;
 	return 0;
 }
 
@@ -130,23 +137,18 @@ static int make_rings(struct part_endpoint *ep, struct part_port *port, uint32_t
 	return error;
 }
 
-static void drop_rings(struct part_endpoint *ep, struct part_port *port)
+/* The rings are taken from the port first: it may be closed from two sides, at a rescind. */
+static void free_rings_locked(struct part_client_channel *ch, struct part_port *port)
 {
 	struct port_rings *rings = port->ring_private;
 	uint64_t gpa = rings->gpa;
 	uint32_t pages = rings->pages;
 
-	port_rings_unmap(ep, port);
-	part_pages_free(ep, gpa, pages);
-}
-
-static void free_rings_locked(struct part_client_channel *ch, struct part_port *port)
-{
-	struct port_rings *rings = port->ring_private;
-
+	port->ring_private = NULL;
 	if (rings->announced)
 		delete_gpadl(ch, rings->gpadl);
-	drop_rings(ch->ep, port);
+	port_rings_unmap(ch->ep, rings);
+	part_pages_free(ch->ep, gpa, pages);
 }
 
 static void set_port(struct part_client_channel *ch, struct part_port *port, uint32_t vp)
@@ -210,6 +212,7 @@ int part_client_open(struct part_client_channel *ch, struct part_port *port, uin
 {
 	struct part_endpoint *ep = ch->ep;
 	uint32_t vp = choose_vp(ch, target_vp);
+	struct port_rings *rings;
 	uint64_t *words;
 	int error;
 
@@ -222,11 +225,15 @@ int part_client_open(struct part_client_channel *ch, struct part_port *port, uin
 		return error;
 	set_port(ch, port, vp);
 	pthread_mutex_lock(&ep->lock);
-	error = announce(ch, port->ring_private, words);
+	client_hold(ch);
+	rings = port->ring_private;
+	error = announce(ch, rings, words);
 	if (!error)
-		error = open_with_rings(ch, port->ring_private, out_pages, vp, status);
+		error = open_with_rings(ch, rings, out_pages, vp, status);
+	rings->opening = false;
 	if (error)
 		free_rings_locked(ch, port);
+	client_unhold(ch);
 	pthread_mutex_unlock(&ep->lock);
 	free(words);
 	return error;
@@ -246,8 +253,15 @@ void part_client_close(struct part_client_channel *ch)
 
 void part_client_free_rings(struct part_client_channel *ch, struct part_port *port)
 {
-	pthread_mutex_lock(&ch->ep->lock);
-	if (port->ring_private)
+	struct part_endpoint *ep = ch->ep;
+	struct port_rings *rings;
+
+	pthread_mutex_lock(&ep->lock);
+	client_hold(ch);
+	rings = port->ring_private;
+	/* An open that is under way frees its rings itself when it fails. */
+	if (rings && !rings->opening)
 		free_rings_locked(ch, port);
-	pthread_mutex_unlock(&ch->ep->lock);
+	client_unhold(ch);
+	pthread_mutex_unlock(&ep->lock);
 }

@@ -158,9 +158,10 @@ static void set_link(struct part_endpoint *ep, enum client_link link)
 
 static void connect_failed(struct part_endpoint *ep, const struct vmbus_client_action *a)
 {
-	kmcl_log(KMCL_LOG_ERROR, PART_SUBSYSTEM, ep->id, 0,
-		 "the host does not speak a version of VMBus that the client speaks (%#x)",
-		 a->status);
+	if (a->status != VMBUS_STATUS_GONE)
+		kmcl_log(KMCL_LOG_ERROR, PART_SUBSYSTEM, ep->id, 0,
+			 "the host does not speak a version of VMBus that the client speaks (%#x)",
+			 a->status);
 	set_link(ep, LINK_FAILED);
 }
 
@@ -278,10 +279,13 @@ static void *client_messages(void *arg)
 	pthread_mutex_lock(&ep->lock);
 	for (;;) {
 		uint64_t timeout;
+		bool busy;
 
 		post_waiting(ep);
 		client_carry_out_actions(ep);
-		if (client_run_upcalls(ep) | receive(ep))
+		busy = client_run_upcalls(ep);
+		busy |= receive(ep);
+		if (busy)
 			continue;
 		if (atomic_load(&ep->stop))
 			break;

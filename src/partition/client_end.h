@@ -40,6 +40,7 @@ struct client_listener {
 	struct part_client_listener *l; /* NULL: gone, freed by the message thread */
 	uint64_t told;                  /* offers up to this sequence */
 	bool in_call;
+	bool waited_for; /* part_client_unlisten still looks at it */
 };
 
 enum client_link {
@@ -86,5 +87,8 @@ void client_rescinded(struct part_endpoint *ep, const struct vmbus_client_action
 /* One round of calls to listeners and owners; false: nothing to tell. */
 bool client_run_upcalls(struct part_endpoint *ep);
 void client_forget_all(struct part_endpoint *ep);
+/* Around a call that waits: the owner may put the channel meanwhile. */
+void client_hold(struct part_client_channel *ch);
+void client_unhold(struct part_client_channel *ch);
 
 #endif

@@ -69,6 +69,17 @@ static void settle(struct part_client_channel *ch)
 	pthread_cond_broadcast(&ep->changed);
 }
 
+void client_hold(struct part_client_channel *ch)
+{
+	ch->holds++;
+}
+
+void client_unhold(struct part_client_channel *ch)
+{
+	ch->holds--;
+	settle(ch);
+}
+
 void client_forget_all(struct part_endpoint *ep)
 {
 	struct client_end *ce = ep->cli;
@@ -192,7 +203,7 @@ static void free_listeners(struct client_end *ce)
 	for (struct client_listener **link = &ce->listeners; *link;) {
 		struct client_listener *l = *link;
 
-		if (l->l) {
+		if (l->l || l->waited_for) {
 			link = &l->next;
 			continue;
 		}
@@ -243,8 +254,10 @@ void part_client_unlisten(struct part_endpoint *ep, struct part_client_listener 
 	if (node) {
 		/* The message thread frees the node, when it walks the list no more. */
 		node->l = NULL;
+		node->waited_for = true;
 		while (node->in_call)
 			endpoint_wait(ep);
+		node->waited_for = false;
 		part_event_raise(&ep->messages);
 	}
 	pthread_mutex_unlock(&ep->lock);

@@ -193,6 +193,7 @@ static void take_commands(struct part_dispatcher *d)
 			told = true;
 		}
 	}
+	d->last_command = &d->commands;
 	/* A detached port may be gone as soon as the lock is free. */
 	if (told)
 		pthread_cond_broadcast(&d->detached);
@@ -353,6 +354,7 @@ int part_dispatcher_start(struct part_dispatcher *d, const struct part_dispatch_
 	int error;
 
 	memset(d, 0, sizeof(*d));
+	d->last_command = &d->commands;
 	d->all = options->all;
 	d->count = options->count;
 	d->index = options->index;

@@ -32,7 +32,7 @@ struct part_dispatcher {
 
 	pthread_mutex_t lock;
 	pthread_cond_t detached;
-	struct part_port *commands; /* [l] */
+	struct part_port *commands, **last_command; /* [l] */
 
 	uint32_t active_count;                     /* [d] */
 	uint32_t timed_count;                      /* [d] */

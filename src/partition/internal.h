@@ -81,6 +81,10 @@ struct part {
 	void (*transport_destroy)(void *transport);
 };
 
+/* ---- partition.c ---- */
+/* Memory and the machine between, but neither end: for one that is written by hand. */
+int part_loopback_assemble(const struct part_options *options, struct part **part);
+
 /* ---- endpoint.c ---- */
 void endpoint_init(struct part_endpoint *ep, struct part *part, bool server);
 /* After the threads of both ends have ended: each end raises the other's lines. */
@@ -127,12 +131,12 @@ struct port_rings {
 	/* client: what the rings lie in */
 	uint64_t gpa;
 	uint32_t pages;
-	bool announced;
+	bool announced, opening;
 };
 /* Maps both rings into the port and attaches reader and writer. */
 int port_rings_map(struct part_endpoint *ep, struct part_port *port, const struct ring_pages *in,
 		   const struct ring_pages *out, struct port_rings **rings);
-void port_rings_unmap(struct part_endpoint *ep, struct part_port *port);
+void port_rings_unmap(struct part_endpoint *ep, struct port_rings *rings);
 /* Whether the peer should hear of the state of our rings, by what both control pages say now. */
 bool port_rings_owe_signal(const struct port_rings *rings);
 

@@ -35,6 +35,30 @@ static bool file_is_safe(int fd, uint64_t size)
 	       (uint64_t)st.st_size >= size;
 }
 
+/* An aligned guest address is then an aligned address in every view. */
+static uint8_t *map_aligned(int fd, uint64_t size)
+{
+	uint64_t room = size + PART_MEMORY_ALIGN;
+	uint8_t *all =
+		mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *base;
+	uint64_t before;
+
+	if (all == MAP_FAILED)
+		return NULL;
+	before = -(uintptr_t)all & (PART_MEMORY_ALIGN - 1);
+	base = mmap(all + before, size, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0);
+	if (base == MAP_FAILED) {
+		munmap(all, room);
+		return NULL;
+	}
+	if (before)
+		munmap(all, before);
+	munmap(base + size, room - before - size);
+	return base;
+}
+
 int part_memory_open(struct part_memory *m, int fd, uint64_t size, uint32_t stitch_limit,
 		     const struct part_memory *same)
 {
@@ -49,9 +73,8 @@ int part_memory_open(struct part_memory *m, int fd, uint64_t size, uint32_t stit
 		m->borrowed = true;
 		return 0;
 	}
-	m->base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	if (m->base == MAP_FAILED) {
-		m->base = NULL;
+	m->base = map_aligned(fd, size);
+	if (!m->base) {
 		close(fd);
 		m->fd = -1;
 		return -ENOMEM;

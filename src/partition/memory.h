@@ -14,11 +14,13 @@
 
 #include "base/spin.h"
 
-#define PART_PAGE_SIZE  4096u
-#define PART_PAGE_SHIFT 12u
+#define PART_PAGE_SIZE    4096u
+#define PART_PAGE_SHIFT   12u
 /** Where the window for memory-mapped I/O begins; guest memory ends below it. */
-#define PART_MEMORY_MAX 0xf8000000u
-#define PART_MEMORY_MIN (1u << 20)
+#define PART_MEMORY_MAX   0xf8000000u
+#define PART_MEMORY_MIN   (1u << 20)
+/** A view begins at a multiple of this. */
+#define PART_MEMORY_ALIGN (2u << 20)
 
 /*
  * ThreadSanitizer knows memory by its address. It sees the two ends synchronise only if both use

@@ -87,7 +87,7 @@ static int open_loopback(struct part *p)
 	return 0;
 }
 
-static int start(struct part *p)
+static int assemble(struct part *p)
 {
 	int error = complete_options(&p->options);
 
@@ -99,14 +99,10 @@ static int start(struct part *p)
 		error = ntmemory_init(&p->client);
 	if (!error)
 		error = open_loopback(p);
-	if (!error)
-		error = server_end_start(&p->server);
-	if (!error)
-		error = client_end_start(&p->client);
 	return error;
 }
 
-int part_loopback_create(const struct part_options *options, struct part **part)
+int part_loopback_assemble(const struct part_options *options, struct part **part)
 {
 	static atomic_uint last_id;
 	struct part *p = calloc(1, sizeof(*p));
@@ -119,13 +115,29 @@ int part_loopback_create(const struct part_options *options, struct part **part)
 	p->id = atomic_fetch_add(&last_id, 1) + 1;
 	endpoint_init(&p->server, p, true);
 	endpoint_init(&p->client, p, false);
-	error = start(p);
-	if (error) {
+	error = assemble(p);
+	if (error)
 		part_destroy(p);
+	else
+		*part = p;
+	return error;
+}
+
+int part_loopback_create(const struct part_options *options, struct part **part)
+{
+	struct part *p;
+	int error = part_loopback_assemble(options, &p);
+
+	if (error)
 		return error;
-	}
-	*part = p;
-	return 0;
+	error = server_end_start(&p->server);
+	if (!error)
+		error = client_end_start(&p->client);
+	if (error)
+		part_destroy(p);
+	else
+		*part = p;
+	return error;
 }
 
 void part_destroy(struct part *part)

@@ -115,7 +115,8 @@ struct part_port {
 		struct part_port *next_command;
 		bool queued, wanted; /**< a command waits; attached is what is wanted */
 		bool attached;
-		uint8_t place; /**< detached, polled or quiet */
+		/* of the dispatcher alone, in a word of its own: detached, polled or quiet */
+		uint64_t place;
 		uint32_t active_index, timed_index;
 		uint64_t last_work, deadline;
 	} dispatch;
@@ -222,7 +223,7 @@ int part_client_open(struct part_client_channel *ch, struct part_port *port, uin
  */
 void part_client_close(struct part_client_channel *ch);
 /** Tears the ring GPADL down, waits for it, frees the rings' pages. After close or rescind. Blocks.
- */
+ *  Does nothing to an open under way, which frees its rings itself when it fails. */
 void part_client_free_rings(struct part_client_channel *ch, struct part_port *port);
 
 /** Ranges as in struct part_gpadl.words. Blocks until created. -ECONNREFUSED, -ENODEV, -ENOSPC,

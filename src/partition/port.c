@@ -14,8 +14,9 @@ static void command(struct part_dispatcher *d, struct part_port *port, bool want
 	if (port->dispatch.queued)
 		return;
 	port->dispatch.queued = true;
-	port->dispatch.next_command = d->commands;
-	d->commands = port;
+	port->dispatch.next_command = NULL;
+	*d->last_command = port;
+	d->last_command = &port->dispatch.next_command;
 }
 
 void part_port_attach(struct part_port *port)

@@ -90,16 +90,11 @@ int port_rings_map(struct part_endpoint *ep, struct part_port *port, const struc
 	return 0;
 }
 
-void port_rings_unmap(struct part_endpoint *ep, struct part_port *port)
+void port_rings_unmap(struct part_endpoint *ep, struct port_rings *rings)
 {
-	struct port_rings *r = port->ring_private;
-
-	if (!r)
-		return;
-	ring_unmap(ep, r->map_in, r->in_pages);
-	ring_unmap(ep, r->map_out, r->out_pages);
-	port->ring_private = NULL;
-	free(r);
+	ring_unmap(ep, rings->map_in, rings->in_pages);
+	ring_unmap(ep, rings->map_out, rings->out_pages);
+	free(rings);
 }
 
 /* Fields of a control page. */

@@ -190,6 +190,14 @@ static int map_rings(struct part_server_channel *ch, const struct vmbus_server_a
 	return port_rings_map(ch->ep, ch->port, &in, &out, &rings);
 }
 
+static void unmap_rings(struct part_server_channel *ch)
+{
+	struct port_rings *rings = ch->port->ring_private;
+
+	ch->port->ring_private = NULL;
+	port_rings_unmap(ch->ep, rings);
+}
+
 static void set_port(struct part_server_channel *ch, const struct vmbus_server_action *a)
 {
 	struct part_port *port = ch->port;
@@ -222,7 +230,7 @@ static int prepare_open(struct part_server_channel *ch, const struct vmbus_serve
 		error = ep->host->bind_port(ep->transport, a->open.connection_id,
 					    ch->port->dispatcher, ch->port->relid);
 		if (error)
-			port_rings_unmap(ep, ch->port);
+			unmap_rings(ch);
 	}
 	if (error)
 		end_use(ch, a->open.ring_gpadl);
@@ -258,7 +266,7 @@ static void hush(struct part_server_channel *ch)
 static void let_go_of_rings(struct part_server_channel *ch)
 {
 	ch->state = CHANNEL_IS_CLOSED;
-	port_rings_unmap(ch->ep, ch->port);
+	unmap_rings(ch);
 	end_use(ch, ch->ring_gpadl);
 }
 
