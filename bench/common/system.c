@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/bench.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double clock_seconds(clockid_t id)
+{
+	struct timespec t;
+
+	clock_gettime(id, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+double bench_seconds(void)
+{
+	return clock_seconds(CLOCK_MONOTONIC);
+}
+
+double bench_thread_seconds(void)
+{
+	return clock_seconds(CLOCK_THREAD_CPUTIME_ID);
+}
+
+/* Read once, before any thread is pinned. */
+static cpu_set_t allowed;
+static pthread_once_t allowed_once = PTHREAD_ONCE_INIT;
+
+static void allowed_read(void)
+{
+	if (sched_getaffinity(0, sizeof(allowed), &allowed)) {
+		CPU_ZERO(&allowed);
+		CPU_SET(0, &allowed);
+	}
+}
+
+unsigned int bench_cpus(unsigned int *cpus, unsigned int max)
+{
+	unsigned int n = 0;
+
+	pthread_once(&allowed_once, allowed_read);
+	for (unsigned int cpu = 0; cpu < CPU_SETSIZE && n < max; cpu++) {
+		if (CPU_ISSET(cpu, &allowed))
+			cpus[n++] = cpu;
+	}
+	return n;
+}
+
+void bench_pin(unsigned int n)
+{
+	unsigned int cpus[2];
+	unsigned int count = bench_cpus(cpus, 2);
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(cpus[n % count], &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
+/* ---- two threads ---- */
+
+struct pair_state {
+	const struct bench_pair *pair;
+	atomic_uint ready;
+	bool ok;
+	double seconds;
+};
+
+/* Both threads are running before either starts its work. */
+static void meet(struct pair_state *s)
+{
+	atomic_fetch_add(&s->ready, 1);
+	while (atomic_load(&s->ready) < 2)
+		;
+}
+
+static void *first_main(void *arg)
+{
+	struct pair_state *s = arg;
+
+	bench_pin(0);
+	meet(s);
+	s->ok = s->pair->first(s->pair->arg, s->pair->count);
+	return NULL;
+}
+
+static void *second_main(void *arg)
+{
+	struct pair_state *s = arg;
+
+	bench_pin(1);
+	meet(s);
+	s->seconds = s->pair->second(s->pair->arg, s->pair->count);
+	return NULL;
+}
+
+double bench_pair_run(const struct bench_pair *pair)
+{
+	struct pair_state s = {.pair = pair};
+	pthread_t first, second;
+
+	if (pthread_create(&first, NULL, first_main, &s))
+		return -1;
+	if (pthread_create(&second, NULL, second_main, &s)) {
+		fprintf(stderr, "cannot start a second thread\n");
+		exit(1);
+	}
+	pthread_join(first, NULL);
+	pthread_join(second, NULL);
+	return s.ok ? s.seconds : -1;
+}
+
+/* ---- options ---- */
+
+static const char *value_of(int argc, char **argv, int i)
+{
+	if (i + 1 >= argc) {
+		fprintf(stderr, "%s: %s needs a value\n", argv[0], argv[i]);
+		exit(2);
+	}
+	return argv[i + 1];
+}
+
+static double number_of(int argc, char **argv, int i, double least, double most)
+{
+	const char *text = value_of(argc, argv, i);
+	char *end;
+	double v = strtod(text, &end);
+
+	if (*end || end == text || !(v >= least && v <= most)) {
+		fprintf(stderr, "%s: %s takes a number from %g to %g, not \"%s\"\n", argv[0],
+			argv[i], least, most, text);
+		exit(2);
+	}
+	return v;
+}
+
+void bench_options_parse(struct bench_options *o, int *argc, char **argv, const char *usage)
+{
+	int kept = 1;
+
+	for (int i = 1; i < *argc; i++) {
+		if (!strcmp(argv[i], "--help")) {
+			printf("%s"
+			       "  --rounds N      rounds in which every candidate runs once (%u)\n"
+			       "  --slice-ms MS   length of one measurement (%g)\n"
+			       "  --only TABLE    one table only\n"
+			       "  --json FILE     write the figures for programs\n",
+			       usage, o->rounds, o->slice_ms);
+			exit(0);
+		} else if (!strcmp(argv[i], "--rounds")) {
+			o->rounds = (unsigned int)number_of(*argc, argv, i++, 1, 10000);
+		} else if (!strcmp(argv[i], "--slice-ms")) {
+			o->slice_ms = number_of(*argc, argv, i++, 0.01, 10000);
+		} else if (!strcmp(argv[i], "--json")) {
+			o->json = value_of(*argc, argv, i++);
+		} else if (!strcmp(argv[i], "--only")) {
+			o->only = value_of(*argc, argv, i++);
+		} else {
+			argv[kept++] = argv[i];
+		}
+	}
+	argv[kept] = NULL;
+	*argc = kept;
+}
