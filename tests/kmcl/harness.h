@@ -118,6 +118,7 @@ struct kt_chan {
 	unsigned int begun_count, done_count;
 	unsigned int batch_sum;
 	bool deferring; /* the delivery under way was deferred */
+	VMBPACKETCOMPLETION blocker;
 	atomic_uint in_state, in_delivery, delivered, outstanding;
 	NTSTATUS pnp_status;
 };
@@ -246,6 +247,11 @@ void kt_expect_at(struct kt_chan *c, const char *trace, const char *file, int li
 /** Forgets what was recorded so far. */
 void kt_forget(struct kt_chan *c);
 bool kt_is_disabled(struct kt_chan *c);
+/** Makes `to` stop reading: it holds a packet of `from`, the only one that its quota allows. What
+ * was recorded of packets is forgotten. */
+void kt_block(struct kt_chan *from, struct kt_chan *to);
+/** Lets it read again, in that mode. */
+void kt_unblock(struct kt_chan *to, enum kt_mode mode);
 /** Ends a held packet. */
 void kt_complete(struct kt_chan *c, unsigned int index, const void *data, uint32_t length);
 /** Defers from a packet hook. */

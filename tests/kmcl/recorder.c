@@ -456,6 +456,30 @@ void kt_defer(struct kt_chan *c, VMBPACKETCOMPLETION packet)
 	VmbChannelPacketDeferToPassive(packet);
 }
 
+void kt_block(struct kt_chan *from, struct kt_chan *to)
+{
+	VMBPACKET packet = VmbPacketAllocate(from->h);
+	uint64_t data = 0;
+
+	assert_non_null(packet);
+	VmbChannelSetTransactionQuota(to->h, 1);
+	atomic_store(&to->mode, KT_HOLD);
+	assert_int_equal(VmbPacketSend(packet, &data, sizeof(data), NULL, 0), STATUS_SUCCESS);
+	KT_WAIT(atomic_load(&to->outstanding) == 1);
+	kt_lock();
+	to->blocker = to->packets[to->packet_count - 1].handle;
+	to->packet_count = 0;
+	kt_unlock();
+}
+
+void kt_unblock(struct kt_chan *to, enum kt_mode mode)
+{
+	atomic_store(&to->mode, mode);
+	atomic_fetch_sub(&to->outstanding, 1);
+	VmbChannelSetTransactionQuota(to->h, UINT32_MAX);
+	VmbChannelPacketComplete(to->blocker, NULL, 0);
+}
+
 /* ---- outgoing packets ---- */
 
 VOID kt_routine(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32 length)

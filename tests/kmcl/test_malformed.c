@@ -3,6 +3,8 @@
  * of ours would write, from a guest that talks to the ring by itself. */
 #include "harness.h"
 
+#include <kmcl/kmcl.h>
+
 #include <stdlib.h>
 
 static void enable(struct kt_chan *c)
@@ -219,6 +221,47 @@ static void inv_048_more_ranges_than_the_header_holds(void **state)
 	expect_refused(*state, &bad);
 }
 
+/* What the server wrote next. */
+static void raw_read(uint64_t *buffer, uint32_t size, struct vmbus_packet_in *packet)
+{
+	uint64_t deadline = kt_now_ms() + KT_LIMIT_MS;
+
+	while (vmbus_ring_read(&raw.port.in, buffer, size, packet) != VMBUS_RING_OK) {
+		assert_true(kt_now_ms() < deadline);
+		kt_nap(1);
+	}
+}
+
+static void ddi_037_inv_041_completion_packet_only_if_asked_for(void **state)
+{
+	struct kt_bus *bus = *state;
+	struct kt_chan *server = kt_chan_new(bus, true, kt_type, kt_new_instance());
+	uint64_t data = 0x11, buffer[128];
+	struct vmbus_packet_out packet = {
+		.type = VMBUS_PKT_INBAND, .transaction_id = 7, .payload = &data, .payload_size = 8};
+	struct vmbus_packet_in answer;
+
+	enable(server); /* it echoes */
+	VmbChannelStart(server->h);
+	raw_open(bus, server);
+	raw_write(&packet); /* does not ask */
+	packet.flags = VMBUS_PKT_FLAG_COMPLETION_REQUESTED;
+	packet.transaction_id = 0x123456789abcdef0;
+	data = 0x22;
+	raw_write(&packet);
+	raw_read(buffer, sizeof(buffer), &answer);
+	assert_int_equal(answer.type, VMBUS_PKT_COMPLETION);
+	assert_int_equal(answer.transaction_id, 0x123456789abcdef0);
+	assert_int_equal(answer.payload_size, 8);
+	assert_memory_equal(answer.payload, &data, 8);
+	KT_WAIT(server->batch_sum == 2);
+	assert_int_equal(vmbus_ring_read(&raw.port.in, buffer, sizeof(buffer), &answer),
+			 VMBUS_RING_EMPTY);
+	raw_close(bus);
+	KT_EXPECT(server, "OSPUC");
+	kt_chan_free(server);
+}
+
 /* Completions that answer nothing are counted and dropped; the channel goes on. */
 static void forged_completions_do_no_harm(void **state)
 {
@@ -226,6 +269,7 @@ static void forged_completions_do_no_harm(void **state)
 	struct kt_bus *bus = *state;
 	struct kt_chan *server = kt_chan_new(bus, true, kt_type, kt_new_instance());
 	struct kt_send *s = kt_send_new(server);
+	struct kmcl_channel_stats stats;
 
 	enable(server);
 	VmbChannelStart(server->h);
@@ -244,6 +288,8 @@ static void forged_completions_do_no_harm(void **state)
 	raw_good(1);
 	KT_WAIT(server->packet_count == 1);
 	assert_int_equal(atomic_load(&s->routines), 1);
+	assert_int_equal(kmcl_channel_statistics(part_server(bus->part), &stats, 1), 1);
+	assert_int_equal(stats.dropped_completions, 6);
 	raw_close(bus);
 	KT_EXPECT(server, "OSPUC");
 	kt_send_free(s);
@@ -258,7 +304,6 @@ static void replayed_completions_do_no_harm(void **state)
 	struct kt_send *s = kt_send_new(server);
 	static uint64_t answer[64], buffer[1024];
 	struct vmbus_packet_in request;
-	uint64_t deadline = kt_now_ms() + KT_LIMIT_MS;
 	struct vmbus_packet_out reply = {
 		.type = VMBUS_PKT_COMPLETION, .payload = answer, .payload_size = 8};
 
@@ -266,10 +311,7 @@ static void replayed_completions_do_no_harm(void **state)
 	VmbChannelStart(server->h);
 	raw_open(bus, server);
 	assert_int_equal(kt_send_pattern(s, 64, 1, KT_WAITED), STATUS_SUCCESS);
-	while (vmbus_ring_read(&raw.port.in, buffer, sizeof(buffer), &request) != VMBUS_RING_OK) {
-		assert_true(kt_now_ms() < deadline);
-		kt_nap(1);
-	}
+	raw_read(buffer, sizeof(buffer), &request);
 	assert_true(request.completion_requested);
 	assert_true(kt_filled(request.payload, 64, 1));
 	reply.transaction_id = request.transaction_id;
@@ -296,6 +338,7 @@ int main(void)
 		KT_TEST(inv_048_unknown_packet_type),
 		KT_TEST(inv_048_page_list_that_runs_out_of_its_header),
 		KT_TEST(inv_048_more_ranges_than_the_header_holds),
+		KT_TEST(ddi_037_inv_041_completion_packet_only_if_asked_for),
 		KT_TEST(forged_completions_do_no_harm),
 		KT_TEST(replayed_completions_do_no_harm),
 	};

@@ -13,7 +13,7 @@ static void enable(struct kt_chan *c)
 	assert_int_equal(VmbChannelEnable(c->h), STATUS_SUCCESS);
 }
 
-/* A pair whose server reads nothing until it is started, with the smallest rings. */
+/* A running pair with the smallest rings, whose server reads nothing until kt_unblock. */
 static struct kt_pair unread_pair(struct kt_bus *bus)
 {
 	struct kt_pair p = kt_pair_new(bus);
@@ -23,9 +23,8 @@ static struct kt_pair unread_pair(struct kt_bus *bus)
 	assert_int_equal(VmbChannelInitSetMaximumPacketSize(p.client->h, 1024), STATUS_SUCCESS);
 	assert_int_equal(VmbChannelInitSetMaximumExternalData(p.client->h, 4096, 1),
 			 STATUS_SUCCESS);
-	enable(p.server);
-	enable(p.client);
-	KT_EXPECT(p.client, "OSP");
+	kt_pair_open(&p);
+	kt_block(p.client, p.server);
 	return p;
 }
 
@@ -199,7 +198,7 @@ static void inv_022_order_over_a_full_ring(void **state)
 	struct kt_send *sends[40];
 
 	overfill(&p, sends, 40, KT_WAITED);
-	VmbChannelStart(p.server->h);
+	kt_unblock(p.server, KT_ECHO);
 	KT_WAIT(p.server->packet_count == 40);
 	for (unsigned int i = 0; i < 40; i++) {
 		KT_WAIT(atomic_load(&sends[i]->routines) == 1);
@@ -224,8 +223,10 @@ static void ddi_056_inv_023_024_full_ring_queues(void **state)
 		if (atomic_load(&sends[i]->routines))
 			assert_int_equal(placed, i + 1);
 	}
-	assert_int_equal(placed, 3); /* 1048 bytes each; 4096 of the ring may not be filled up */
-	VmbChannelStart(p.server->h);
+	/* 1048 bytes each in 4096, which may not be filled up; the reader may have taken one out to
+	 * look at */
+	assert_in_range(placed, 3, 4);
+	kt_unblock(p.server, KT_ECHO);
 	for (unsigned int i = 0; i < 10; i++) {
 		KT_WAIT(atomic_load(&sends[i]->routines) == 1);
 		assert_int_equal(sends[i]->status, STATUS_SUCCESS);
@@ -315,7 +316,7 @@ static void ddi_056_inv_027_buffer_is_free_after_the_send(void **state)
 			STATUS_SUCCESS);
 		memset(data, 0xee, sizeof(data));
 	}
-	VmbChannelStart(p.server->h);
+	kt_unblock(p.server, KT_ECHO);
 	for (unsigned int i = 0; i < 10; i++) {
 		KT_WAIT(atomic_load(&sends[i]->routines) == 1);
 		assert_true(kt_filled(sends[i]->data, KT_DATA, i));
@@ -475,7 +476,7 @@ static void queued_packets_live_in_their_own_memory(void **state)
 		VmbPacketSetCompletionRoutine(memory[i], kt_routine);
 		assert_int_equal(kt_send_pattern(sends[i], 1024, i, KT_WAITED), STATUS_SUCCESS);
 	}
-	VmbChannelStart(p.server->h);
+	kt_unblock(p.server, KT_ECHO);
 	for (unsigned int i = 0; i < 20; i++) {
 		KT_WAIT(atomic_load(&sends[i]->routines) == 1);
 		assert_true(kt_filled(sends[i]->data, KT_DATA, i));
