@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hosting API: partitions and the drivers in them.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "host/internal.h"
+
+#define VERSION "0.1.0"
+
+/* ---- partitions ---- */
+
+void kmcl_partition_options_init(struct kmcl_partition_options *options)
+{
+	memset(options, 0, sizeof(*options));
+	options->size = sizeof(*options);
+}
+
+static int read_options(const struct kmcl_partition_options *options, struct part_options *part)
+{
+	memset(part, 0, sizeof(*part));
+	if (!options)
+		return 0;
+	if (options->size != sizeof(*options))
+		return -EINVAL;
+	part->memory = options->memory;
+	part->vps = options->processors;
+	part->server_dispatchers = options->processors;
+	part->poll_ns = options->poll_ns;
+	part->max_version = options->max_version;
+	return 0;
+}
+
+int kmcl_partition_create_loopback(const struct kmcl_partition_options *options,
+				   kmcl_partition **partition)
+{
+	struct part_options part_options;
+	kmcl_partition *p;
+	int code;
+
+	*partition = NULL;
+	code = read_options(options, &part_options);
+	if (code)
+		return code;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	code = part_loopback_create(&part_options, &p->part);
+	if (code) {
+		free(p);
+		return code;
+	}
+	pthread_mutex_init(&p->lock, NULL);
+	p->bus.ep = part_server(p->part);
+	if (!NT_SUCCESS(nt_handle_create(&kmcl_bus_handle_type, &p->bus, &p->vmbus_handle)))
+		p->vmbus_handle = NULL;
+	kmcl_bus_set_default(part_server(p->part), part_client(p->part));
+	*partition = p;
+	return 0;
+}
+
+static kmcl_driver *last_of(kmcl_partition *partition, enum kmcl_end end)
+{
+	kmcl_driver *d;
+
+	pthread_mutex_lock(&partition->lock);
+	for (d = partition->drivers; d && d->end != end; d = d->next)
+		;
+	pthread_mutex_unlock(&partition->lock);
+	return d;
+}
+
+void kmcl_partition_destroy(kmcl_partition *partition)
+{
+	kmcl_driver *driver;
+
+	if (!partition)
+		return;
+	while ((driver = last_of(partition, KMCL_CLIENT)) ||
+	       (driver = last_of(partition, KMCL_SERVER)))
+		kmcl_driver_unload(driver);
+	kmcl_bus_set_default(NULL, NULL);
+	if (partition->vmbus_handle)
+		ZwClose(partition->vmbus_handle);
+	part_destroy(partition->part);
+	pthread_mutex_destroy(&partition->lock);
+	free(partition);
+}
+
+void *kmcl_partition_vmbus_handle(kmcl_partition *partition)
+{
+	return partition->vmbus_handle;
+}
+
+size_t kmcl_partition_stats(kmcl_partition *partition, struct kmcl_channel_stats *stats, size_t max)
+{
+	size_t server = kmcl_channel_statistics(part_server(partition->part), stats, max);
+	size_t used = server < max ? server : max;
+
+	return server + kmcl_channel_statistics(part_client(partition->part),
+						stats ? stats + used : NULL, max - used);
+}
+
+/* ---- drivers ---- */
+
+static int from_status(NTSTATUS status)
+{
+	switch (status) {
+	case STATUS_INSUFFICIENT_RESOURCES:
+		return -ENOMEM;
+	case STATUS_DRIVER_UNABLE_TO_LOAD:
+	case STATUS_ENTRYPOINT_NOT_FOUND:
+	case STATUS_DRIVER_ENTRYPOINT_NOT_FOUND:
+		return -ENOEXEC;
+	case STATUS_INVALID_PARAMETER:
+		return -EINVAL;
+	default:
+		return -EIO;
+	}
+}
+
+static void give_error(char **error, char *text)
+{
+	if (error)
+		*error = text;
+	else
+		free(text);
+}
+
+static void enlist(kmcl_driver *driver)
+{
+	pthread_mutex_lock(&driver->partition->lock);
+	driver->next = driver->partition->drivers;
+	driver->partition->drivers = driver;
+	pthread_mutex_unlock(&driver->partition->lock);
+}
+
+static void delist(kmcl_driver *driver)
+{
+	pthread_mutex_lock(&driver->partition->lock);
+	for (kmcl_driver **p = &driver->partition->drivers; *p; p = &(*p)->next) {
+		if (*p == driver) {
+			*p = driver->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&driver->partition->lock);
+}
+
+/* Loads into a driver whose ids and options are set; consumes it on failure. */
+static int load(kmcl_driver *driver, struct nt_driver_config *config, char **error)
+{
+	NTSTATUS status;
+	int code;
+
+	if (driver->end == KMCL_CLIENT)
+		config->memory = part_nt_memory(part_client(driver->partition->part));
+	status = nt_driver_load(config, &driver->nt, error);
+	if (!NT_SUCCESS(status)) {
+		free(driver);
+		return from_status(status);
+	}
+	code = host_pnp_start(driver, error);
+	if (code) {
+		nt_driver_unload(driver->nt);
+		free(driver);
+		return code;
+	}
+	enlist(driver);
+	return 0;
+}
+
+static kmcl_driver *new_driver(kmcl_partition *partition, enum kmcl_end end)
+{
+	kmcl_driver *driver = calloc(1, sizeof(*driver));
+
+	if (driver) {
+		driver->partition = partition;
+		driver->end = end;
+	}
+	return driver;
+}
+
+int kmcl_driver_load(kmcl_partition *partition, enum kmcl_end end, const char *text,
+		     kmcl_driver **driver, char **error)
+{
+	struct nt_driver_config config = {0};
+	struct host_spec spec;
+	char *why = NULL;
+	kmcl_driver *d;
+	int code;
+
+	*driver = NULL;
+	if (error)
+		*error = NULL;
+	code = host_spec_parse(text, &spec, &why);
+	if (code) {
+		give_error(error, why);
+		return code;
+	}
+	d = new_driver(partition, end);
+	if (d && end == KMCL_CLIENT)
+		code = host_read_inf(spec.path, d->ids, &d->id_count, &why);
+	if (d && !code) {
+		d->offer_options = spec.offer;
+		config.name = spec.name;
+		config.path = spec.path;
+		config.parameters = (const char *const *)spec.parameters;
+		code = load(d, &config, &why);
+	} else {
+		free(d);
+		code = code ? code : -ENOMEM;
+	}
+	host_spec_free(&spec);
+	if (code)
+		give_error(error, why);
+	else
+		*driver = d;
+	return code;
+}
+
+int kmcl_driver_load_entry(kmcl_partition *partition, enum kmcl_end end, const char *name,
+			   void *entry, const char *const *parameters,
+			   const char *const *hardware_ids, kmcl_driver **driver, char **error)
+{
+	struct nt_driver_config config = {
+		.name = name,
+		.entry = (PDRIVER_INITIALIZE)(uintptr_t)entry,
+		.parameters = parameters,
+	};
+	kmcl_driver *d = new_driver(partition, end);
+	char *why = NULL;
+	int code = d ? 0 : -ENOMEM;
+
+	*driver = NULL;
+	if (error)
+		*error = NULL;
+	for (; d && hardware_ids && *hardware_ids && !code; hardware_ids++) {
+		if (d->id_count < HOST_MAX_IDS &&
+		    host_parse_hardware_id(*hardware_ids, &d->ids[d->id_count]))
+			d->id_count++;
+		else
+			code = -EINVAL;
+	}
+	if (code) {
+		give_error(error, d ? host_sentence("%s: not a hardware id of the form "
+						    "VMBUS\\{guid}",
+						    hardware_ids[-1]) :
+				      host_sentence("out of memory"));
+		free(d);
+		return code;
+	}
+	code = load(d, &config, &why);
+	if (code)
+		give_error(error, why);
+	else
+		*driver = d;
+	return code;
+}
+
+size_t kmcl_driver_unload(kmcl_driver *driver)
+{
+	size_t leaked;
+
+	delist(driver);
+	host_pnp_stop(driver);
+	leaked = nt_driver_unload(driver->nt);
+	free(driver);
+	return leaked;
+}
+
+unsigned int kmcl_driver_devices(kmcl_driver *driver)
+{
+	return nt_driver_devices(driver->nt);
+}
+
+int kmcl_driver_wait_devices(kmcl_driver *driver, unsigned int count, unsigned int timeout_ms)
+{
+	uint64_t end = clock_now_ns() + timeout_ms * 1000000ull;
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	while (nt_driver_devices(driver->nt) < count) {
+		if (clock_now_ns() >= end)
+			return -ETIMEDOUT;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+kmcl_status kmcl_device_control(kmcl_driver *driver, unsigned int index, uint32_t code,
+				const void *in, size_t in_size, void *out, size_t out_size,
+				size_t *returned)
+{
+	PDEVICE_OBJECT device = nt_driver_device(driver->nt, index);
+	NTSTATUS status;
+
+	if (returned)
+		*returned = 0;
+	if (!device)
+		return STATUS_NO_SUCH_DEVICE;
+	status = nt_device_control(device, code, in, in_size, out, out_size, returned);
+	nt_device_dereference(device);
+	return status;
+}
+
+/* ---- the rest ---- */
+
+static struct {
+	kmcl_log_callback *log;
+	void *log_ctx;
+} callbacks;
+
+static void forward_log(void *ctx, enum kmcl_log_level level, const char *subsystem,
+			uint32_t partition, uint32_t channel, const char *text)
+{
+	callbacks.log(callbacks.log_ctx, (enum kmcl_log_severity)level, subsystem, partition, channel,
+		      text);
+}
+
+void kmcl_set_log(kmcl_log_callback *callback, void *ctx)
+{
+	callbacks.log = callback;
+	callbacks.log_ctx = ctx;
+	kmcl_log_set(callback ? forward_log : NULL, NULL);
+}
+
+void kmcl_set_violation(kmcl_violation_callback *callback, void *ctx)
+{
+	nt_violation_set(callback, ctx);
+}
+
+const char *kmcl_status_name(kmcl_status status)
+{
+	static _Thread_local char number[16];
+	const char *name = nt_status_name(status);
+
+	if (name)
+		return name;
+	snprintf(number, sizeof(number), "0x%08x", (unsigned int)status);
+	return number;
+}
+
+void kmcl_free(void *p)
+{
+	free(p);
+}
+
+const char *kmcl_version(void)
+{
+	return VERSION;
+}

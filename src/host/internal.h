@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/** @file What the files of src/host share. */
+#ifndef HOST_INTERNAL_H
+#define HOST_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "kmcl/bus.h"
+#include "kmcl/kmcl.h"
+#include "nt/nt.h"
+#include "partition/partition.h"
+
+#define HOST_MAX_IDS 16u
+
+/** A driver's device for one offer. */
+struct host_device {
+	struct host_device *next;
+	struct kmcl_bus_device bus; /* context of the physical device */
+	PDEVICE_OBJECT pdo;
+	bool added;
+};
+
+struct kmcl_partition {
+	struct part *part;
+	struct kmcl_bus_handle bus;
+	HANDLE vmbus_handle;
+	pthread_mutex_t lock;
+	kmcl_driver *drivers;
+};
+
+struct kmcl_driver {
+	kmcl_driver *next;
+	kmcl_partition *partition;
+	enum kmcl_end end;
+	struct nt_driver *nt;
+	struct kmcl_offer_options offer_options;
+	struct vmbus_guid ids[HOST_MAX_IDS]; /* interface types that it drives */
+	unsigned int id_count;
+	struct host_device bus_device;       /* server, or a client without ids */
+	/* client with ids: a device for each matching offer, made and removed on the strand */
+	struct part_client_listener listener;
+	bool listening;
+	struct nt_strand strand;
+	struct host_device *devices;
+};
+
+/** What "x.so,key=value,..." says. Freed with host_spec_free. */
+struct host_spec {
+	char *path;
+	char *name;              /* file name without directory and ending */
+	char **parameters;       /* for RegistryPath\Parameters */
+	unsigned int parameter_count;
+	struct kmcl_offer_options offer;
+};
+/** 0, or negative errno with *error = a sentence. */
+int host_spec_parse(const char *text, struct host_spec *spec, char **error);
+void host_spec_free(struct host_spec *spec);
+
+/** "VMBUS\{guid}". False: not of that form. */
+bool host_parse_hardware_id(const char *text, struct vmbus_guid *guid);
+/** Reads x.inf beside x.so. 0 also when there is none (then *count is 0). */
+int host_read_inf(const char *driver_path, struct vmbus_guid *ids, unsigned int *count,
+		  char **error);
+char *host_sentence(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** Gives the driver its devices. 0, or negative errno with a sentence. */
+int host_pnp_start(kmcl_driver *driver, char **error);
+/** Surprise removal and removal of all of them. */
+void host_pnp_stop(kmcl_driver *driver);
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Plug and play: which driver gets which physical device. A client driver with hardware ids gets one
+ * for each offer that matches, now and later; offers come and go on the bus's message thread, so the
+ * driver's part of it happens on a strand.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "host/internal.h"
+
+static const char *status_text(NTSTATUS status)
+{
+	return kmcl_status_name(status);
+}
+
+static NTSTATUS add_device(kmcl_driver *driver, struct host_device *device)
+{
+	NTSTATUS status = nt_pdo_create(&kmcl_bus_ops, &device->bus, &device->pdo);
+
+	if (!NT_SUCCESS(status))
+		return status;
+	status = nt_device_add(driver->nt, device->pdo);
+	device->added = NT_SUCCESS(status);
+	if (!device->added) {
+		nt_pdo_delete(device->pdo);
+		device->pdo = NULL;
+	}
+	return status;
+}
+
+static void remove_device(struct host_device *device)
+{
+	if (!device->added)
+		return;
+	nt_device_remove(device->pdo, true);
+	nt_pdo_delete(device->pdo);
+	device->added = false;
+	device->pdo = NULL;
+}
+
+/* ---- offers ---- */
+
+struct offer_event {
+	struct nt_job job;
+	kmcl_driver *driver;
+	vmbus_channel_id channel;
+};
+
+static void offer_came(struct nt_job *job)
+{
+	struct offer_event *event = CONTAINING_RECORD(job, struct offer_event, job);
+	kmcl_driver *driver = event->driver;
+	struct host_device *device = calloc(1, sizeof(*device));
+	NTSTATUS status = STATUS_INSUFFICIENT_RESOURCES;
+
+	if (device) {
+		device->bus.ep = part_client(driver->partition->part);
+		device->bus.offer = event->channel;
+		status = add_device(driver, device);
+	}
+	free(event);
+	if (!NT_SUCCESS(status)) {
+		kmcl_log(KMCL_LOG_ERROR, "host", part_id(driver->partition->part), 0,
+			 "%s: AddDevice or start failed with %s", nt_driver_name(driver->nt),
+			 status_text(status));
+		free(device);
+		return;
+	}
+	device->next = driver->devices;
+	driver->devices = device;
+}
+
+static void offer_went(struct nt_job *job)
+{
+	struct offer_event *event = CONTAINING_RECORD(job, struct offer_event, job);
+	struct host_device **p = &event->driver->devices, *device;
+
+	while (*p && (*p)->bus.offer != event->channel)
+		p = &(*p)->next;
+	device = *p;
+	if (device) {
+		*p = device->next;
+		remove_device(device);
+		free(device);
+	}
+	free(event);
+}
+
+static bool drives(const kmcl_driver *driver, const struct vmbus_client_offer *offer)
+{
+	for (unsigned int i = 0; i < driver->id_count; i++) {
+		if (!memcmp(&driver->ids[i], &offer->interface_id, sizeof(driver->ids[i])))
+			return true;
+	}
+	return false;
+}
+
+static void post(struct part_client_listener *l, struct part_client_channel *ch,
+		 void (*run)(struct nt_job *job))
+{
+	kmcl_driver *driver = CONTAINING_RECORD(l, struct kmcl_driver, listener);
+	const struct vmbus_client_offer *offer = part_client_offer(ch);
+	struct offer_event *event;
+
+	if (!drives(driver, offer))
+		return;
+	event = calloc(1, sizeof(*event));
+	if (!event) {
+		kmcl_log(KMCL_LOG_ERROR, "host", part_id(driver->partition->part), offer->relid,
+			 "no memory for an offer's device");
+		return;
+	}
+	event->job.run = run;
+	event->driver = driver;
+	event->channel = offer->channel;
+	nt_strand_post(&driver->strand, &event->job);
+}
+
+static void on_offered(struct part_client_listener *l, struct part_client_channel *ch)
+{
+	post(l, ch, offer_came);
+}
+
+static void on_withdrawn(struct part_client_listener *l, struct part_client_channel *ch)
+{
+	post(l, ch, offer_went);
+}
+
+/* ---- start and stop ---- */
+
+static int start_listening(kmcl_driver *driver, char **error)
+{
+	int code;
+
+	driver->listener.offered = on_offered;
+	driver->listener.withdrawn = on_withdrawn;
+	nt_strand_init(&driver->strand);
+	code = part_client_listen(part_client(driver->partition->part), &driver->listener);
+	driver->listening = !code;
+	if (code)
+		*error = host_sentence("%s: cannot watch the bus: %s", nt_driver_name(driver->nt),
+				       strerror(-code));
+	return code;
+}
+
+int host_pnp_start(kmcl_driver *driver, char **error)
+{
+	struct part *part = driver->partition->part;
+	struct host_device *device = &driver->bus_device;
+	NTSTATUS status;
+
+	if (driver->end == KMCL_CLIENT && driver->id_count)
+		return start_listening(driver, error);
+	device->bus.server = driver->end == KMCL_SERVER;
+	device->bus.ep = device->bus.server ? part_server(part) : part_client(part);
+	device->bus.offer_options = &driver->offer_options;
+	status = add_device(driver, device);
+	if (NT_SUCCESS(status))
+		return 0;
+	*error = host_sentence("%s: AddDevice or start failed with %s", nt_driver_name(driver->nt),
+			       status_text(status));
+	return -ENODEV;
+}
+
+void host_pnp_stop(kmcl_driver *driver)
+{
+	struct host_device *device;
+
+	if (driver->listening) {
+		part_client_unlisten(part_client(driver->partition->part), &driver->listener);
+		nt_strand_wait_idle(&driver->strand);
+		driver->listening = false;
+	}
+	while ((device = driver->devices)) {
+		driver->devices = device->next;
+		remove_device(device);
+		free(device);
+	}
+	remove_device(&driver->bus_device);
+}
