@@ -915,7 +915,6 @@ static void push_modify(struct vmbus_server *s, struct channel *ch, uint32_t vp)
 
 	ch->modifying = true;
 	ch->modify_again = false;
-	ch->modify_vp = vp;
 	a.modify.vp = vp;
 	server_push_device(s, ch, VMBUS_SERVER_MODIFY, &a, sizeof(a.modify));
 }

@@ -387,6 +387,28 @@ static void ctl_083_below_5_3_the_last_target_wins(void **state)
 	expect_none(t);
 }
 
+static void a_second_target_dies_with_its_open(void **state)
+{
+	struct bench *t = *state;
+
+	connect_with(t, 0x50002, 0, 1);
+	open_channel(t, 0);
+	post(t, raw_modify(1, 2));
+	post(t, raw_modify(1, 3));
+	expect_device(t, VMBUS_SERVER_MODIFY, 0);
+	post(t, raw_one(7, 12, 1));
+	expect_device(t, VMBUS_SERVER_CLOSE, 0);
+	vmbus_server_modify_done(t->s, t->offer[0], 0);
+	vmbus_server_close_done(t->s, t->offer[0]);
+	expect_none(t);
+	open_channel(t, 0);
+	post(t, raw_modify(1, 4));
+	expect_device(t, VMBUS_SERVER_MODIFY, 0);
+	assert_int_equal(t->a.modify.vp, 4);
+	vmbus_server_modify_done(t->s, t->offer[0], 0);
+	expect_none(t);
+}
+
 static void a_modify_that_a_close_overtakes_is_answered(void **state)
 {
 	struct bench *t = *state;
@@ -533,6 +555,31 @@ static void a_channel_waits_for_the_gpadls_of_its_reserved_past(void **state)
 	expect_none(t);
 }
 
+static void a_reset_ends_that_wait(void **state)
+{
+	struct bench *t = *state;
+
+	connect_with(t, GOOD, 0, 1);
+	open_reserved(t, 0);
+	post(t, raw(16, 8));
+	expect(t, VMBUS_SERVER_DISCONNECTED);
+	expect_post(t, raw(17, 8));
+	negotiate(t, GOOD, 0);
+	post(t, raw_close_reserved(1, 6, 11));
+	expect_device(t, VMBUS_SERVER_CLOSE, 0);
+	vmbus_server_close_done(t->s, t->offer[0]);
+	expect_unqueued(t, 6, 11, raw_one(20, 12, 1));
+	expect_device(t, VMBUS_SERVER_GPADL_TEARDOWN, 0);
+	post(t, raw(3, 8));
+	expect_post(t, raw(4, 8));
+	vmbus_server_reset(t->s);
+	vmbus_server_gpadl_released(t->s, t->offer[0], 100);
+	expect(t, VMBUS_SERVER_DISCONNECTED);
+	expect_none(t);
+	negotiate(t, GOOD, 0);
+	request_offers(t, 1);
+}
+
 static void ctl_088_gpadls_of_a_reserved_channel_are_fixed(void **state)
 {
 	struct bench *t = *state;
@@ -592,6 +639,7 @@ int main(void)
 		T(ctl_081_modify_is_answered_once_it_is_done),
 		T(ctl_082_modify_that_cannot_be),
 		T(ctl_083_below_5_3_the_last_target_wins),
+		T(a_second_target_dies_with_its_open),
 		T(a_modify_that_a_close_overtakes_is_answered),
 		T(ctl_085_a_reserved_channel_outlives_the_connection),
 		T(a_reserved_open_that_fails_is_told_where_it_asked),
@@ -599,6 +647,7 @@ int main(void)
 		T(ctl_086_wrong_kinds_of_close_are_dropped),
 		T(ctl_087_close_reserved_while_disconnected),
 		T(a_channel_waits_for_the_gpadls_of_its_reserved_past),
+		T(a_reset_ends_that_wait),
 		T(ctl_088_gpadls_of_a_reserved_channel_are_fixed),
 		T(a_reserved_channel_ends_with_reset_and_revoke),
 	};

@@ -779,6 +779,7 @@ static void ctl_107_pause_is_silence_and_resume_keeps_the_order(void **state)
 	expect_post(t, raw_one(2, 12, 2));
 	expect_post(t, raw_offer(2, 3));
 	expect_none(t);
+	assert_int_equal(vmbus_server_statistics(t->s)->dropped_busy, 0);
 }
 
 static void ctl_108_while_paused_only_three_messages_count(void **state)
@@ -869,6 +870,27 @@ static void ctl_109_modify_connection_fails_once_each_time(void **state)
 	expect(t, VMBUS_SERVER_POST);
 	post(t, raw_pages(0x3000, 0x4000));
 	expect_post(t, failed);
+	expect_none(t);
+}
+
+static void a_modify_connection_dies_with_its_connection(void **state)
+{
+	struct bench *t = *state;
+
+	negotiate(t, 0x60000, 0x04);
+	post(t, raw_pages(0x1000, 0x2000));
+	expect(t, VMBUS_SERVER_MONITOR);
+	post(t, raw(16, 8));
+	expect(t, VMBUS_SERVER_DISCONNECTED);
+	expect_post(t, raw(17, 8));
+	negotiate(t, 0x60000, 0x04);
+	post(t, raw_pages(0x3000, 0x4000));
+	expect(t, VMBUS_SERVER_MONITOR);
+	assert_int_equal(t->a.connect.monitor_parent_to_child, 0x3000);
+	vmbus_server_monitor_done(t->s, true); /* the first one's */
+	expect_none(t);
+	vmbus_server_monitor_done(t->s, true);
+	expect_post(t, raw(26, 9));
 	expect_none(t);
 }
 
@@ -1063,6 +1085,7 @@ int main(void)
 		T(ctl_107_pause_is_silence_and_resume_keeps_the_order),
 		T(ctl_108_while_paused_only_three_messages_count),
 		T(ctl_109_modify_connection_fails_once_each_time),
+		T(a_modify_connection_dies_with_its_connection),
 		T(ctl_110_a_short_socket_request_has_no_silo),
 		T(ctl_111_a_refused_socket_is_told_from_4_1),
 		T(socket_requests_are_bounded_and_die_with_their_connection),

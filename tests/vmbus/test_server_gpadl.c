@@ -440,6 +440,32 @@ static void ctl_061_teardown_on_the_wrong_channel(void **state)
 	expect_device(t, VMBUS_SERVER_OPEN, 0);
 }
 
+static void the_highest_channel_id_is_one_like_others(void **state)
+{
+	struct bench *t = *state;
+	struct vmbus_offer o = an_offer(0);
+
+	o.fixed_channel_id = 2047;
+	connect_with(t, GOOD, 0, 0);
+	assert_int_equal(vmbus_server_offer(t->s, &o, &t->device[0], &t->offer[0]), VMBUS_OK);
+	expect_post(t, raw_offer(0, 2047));
+	post(t, raw_header(2047, 5, 8, 0x1000));
+	expect_device(t, VMBUS_SERVER_GPADL, 0);
+	vmbus_server_gpadl_done(t->s, t->offer[0], 5, true);
+	expect_post(t, raw_created(2047, 5, 0));
+	post(t, raw_open(2047, 3, 5, 0, 4));
+	expect_device(t, VMBUS_SERVER_OPEN, 0);
+	assert_int_equal(t->a.open.connection_id, 0x27ff);
+	vmbus_server_open_done(t->s, t->offer[0], 1);
+	expect_post(t, raw_open_result(2047, 3, 1));
+	post(t, raw_gpadl_teardown(2047, 5));
+	expect_device(t, VMBUS_SERVER_GPADL_TEARDOWN, 0);
+	vmbus_server_gpadl_released(t->s, t->offer[0], 5);
+	expect_post(t, raw_torndown(5));
+	post(t, raw_one(13, 12, 2047));
+	assert_int_equal(vmbus_server_channel_id(t->s, t->offer[0]), 0);
+}
+
 static void ctl_062_torndown_waits_for_the_ring_to_close(void **state)
 {
 	struct bench *t = *state;
@@ -617,6 +643,7 @@ int main(void)
 		T(ctl_059_over_quota_is_refused_and_memory_is_bounded),
 		T(ctl_060_teardown_of_what_cannot_be_torn_down),
 		T(ctl_061_teardown_on_the_wrong_channel),
+		T(the_highest_channel_id_is_one_like_others),
 		T(ctl_062_torndown_waits_for_the_ring_to_close),
 		T(a_ring_torn_down_while_opening_waits_as_well),
 		T(ctl_063_close_and_teardown_back_to_back),

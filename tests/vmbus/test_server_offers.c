@@ -468,7 +468,7 @@ static void ctl_093_an_id_is_not_reused_before_its_release(void **state)
 	expect_none(t);
 }
 
-static void ctl_094_a_device_that_came_back_gets_its_id(void **state)
+static void ctl_094_field_023_a_device_that_came_back_waits_for_its_id(void **state)
 {
 	struct bench *t = *state;
 
@@ -657,7 +657,7 @@ int main(void)
 		T(ctl_092_after_the_rescind_nothing_is_touched),
 		T(actions_of_a_revoked_device_are_not_carried_out),
 		T(ctl_093_an_id_is_not_reused_before_its_release),
-		T(ctl_094_a_device_that_came_back_gets_its_id),
+		T(ctl_094_field_023_a_device_that_came_back_waits_for_its_id),
 		T(ctl_095_messages_that_crossed_the_rescind),
 		T(ctl_096_release_of_an_open_or_released_channel),
 		T(field_011_a_late_call_cannot_hit_a_successor),
