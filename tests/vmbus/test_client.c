@@ -102,13 +102,26 @@ static void posted_at(struct guest *g, uint32_t port, struct raw r, int line)
 #define take(g, type)      take_at(g, type, __LINE__)
 #define posted(g, port, r) posted_at(g, port, r, __LINE__)
 
+static uint64_t ignored_so_far(const struct guest *g)
+{
+	const struct vmbus_client_stats *n = vmbus_client_statistics(g->c);
+
+	return n->ignored_short + n->ignored_type + n->ignored_state + n->ignored_unknown +
+	       n->ignored_offers + n->ignored_busy;
+}
+
+/* Without effect, and counted. */
 static void ignored(struct guest *g, struct raw r)
 {
 	enum vmbus_client_state before = vmbus_client_state(g->c);
+	uint64_t received = vmbus_client_statistics(g->c)->received;
+	uint64_t count = ignored_so_far(g);
 
 	host(g, r);
 	none(g);
 	assert_int_equal(vmbus_client_state(g->c), before);
+	assert_int_equal(ignored_so_far(g), count + 1);
+	assert_int_equal(vmbus_client_statistics(g->c)->received, received + 1);
 }
 
 static struct raw contact_of(uint32_t version, uint32_t features)
@@ -911,6 +924,76 @@ static void field_012_the_id_is_kept_while_answers_are_owed(void **state)
 	offered(g, 1, 1);
 }
 
+/* Each kind of answer, as the last one owed. */
+static void field_012_whichever_answer_comes_last(void **state)
+{
+	struct guest *g = *state;
+
+	for (int last = 0; last < 3; last++) {
+		vmbus_channel_id ch = one_channel(g);
+		uint32_t id = 0;
+
+		opened(g, ch, 1);
+		if (last == 0) {
+			assert_int_equal(vmbus_client_modify(g->c, ch, 2), VMBUS_OK);
+		} else if (last == 1) {
+			assert_int_equal(vmbus_client_gpadl_create(g->c, ch, words, 9, 1, 0, &id),
+					 VMBUS_OK);
+		} else {
+			id = created(g, ch, 1);
+			assert_int_equal(vmbus_client_gpadl_teardown(g->c, ch, id), VMBUS_OK);
+		}
+		take(g, VMBUS_CLIENT_POST);
+		host(g, rescind(1));
+		assert_true(vmbus_client_next_action(g->c, &g->a));
+		result(g, VMBUS_CLIENT_RESCIND, ch, 0, 0);
+		assert_int_equal(vmbus_client_release(g->c, ch), VMBUS_OK);
+		none(g);
+		host(g, last == 0   ? raw_modify_response(1, 0)
+			: last == 1 ? raw_created(1, id, 0)
+				    : raw_torndown(id));
+		posted(g, 9, released(1));
+		none(g);
+	}
+}
+
+static void the_highest_channel_id_is_one_like_others(void **state)
+{
+	struct guest *g = *state;
+	vmbus_channel_id ch;
+
+	connect_at(g, GOOD);
+	ch = offered(g, 0, 2047);
+	opened(g, ch, 2047);
+	host(g, rescind(2047));
+	result(g, VMBUS_CLIENT_RESCIND, ch, 0, 0);
+	assert_int_equal(vmbus_client_release(g->c, ch), VMBUS_OK);
+	posted(g, 9, released(2047));
+}
+
+static void an_owner_that_takes_no_actions_is_not_buried(void **state)
+{
+	struct guest *g = *state;
+	vmbus_channel_id ch = one_channel(g);
+	uint64_t words_of_300[301] = {300 * 4096};
+	size_t peak;
+	int rounds = 0;
+	uint32_t id;
+
+	/* Its own requests stop at a bound, */
+	while (vmbus_client_gpadl_create(g->c, ch, words_of_300, 301, 1, 0, &id) == VMBUS_OK)
+		assert_true(++rounds < 1000);
+	assert_true(rounds > 100);
+	peak = g->heap.peak;
+	/* and the host's messages as well. */
+	for (uint32_t n = 0; n < 100000; n++)
+		vmbus_client_receive(g->c, raw_created(1, 0xe1e10 + n % 1000, 1).b, 20);
+	for (uint32_t n = 2; n < 2048; n++)
+		vmbus_client_receive(g->c, raw_offer(0, n).b, 196);
+	sound(g, __LINE__);
+	assert_true(g->heap.peak < peak + (8u << 20));
+}
+
 static void field_013_the_id_is_kept_while_the_driver_holds_it(void **state)
 {
 	struct guest *g = *state;
@@ -1093,6 +1176,9 @@ int main(void)
 		T(ctl_097_a_rescind_ends_every_request_and_is_released_once),
 		T(ctl_098_rescinds_of_nothing_are_ignored),
 		T(field_012_the_id_is_kept_while_answers_are_owed),
+		T(field_012_whichever_answer_comes_last),
+		T(the_highest_channel_id_is_one_like_others),
+		T(an_owner_that_takes_no_actions_is_not_buried),
 		T(field_013_the_id_is_kept_while_the_driver_holds_it),
 		T(field_013_also_from_one_connection_to_the_next),
 		T(losing_the_transport_ends_everything),
