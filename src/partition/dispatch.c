@@ -25,7 +25,9 @@
 #define ROUNDS_PER_LOOK     64u /* polls between two looks at the clock */
 #define WORKED_ROUND        8u  /* a round that did something counts as so many */
 #define ROUNDS_BEFORE_PAUSE 64u
-#define ROUNDS_BEFORE_YIELD 1024u
+#define CONTENDED_NS        5000u /* a yield that took so long let somebody run */
+#define CONTENDED_FOR_NS    20000000u
+#define ROUNDS_BEFORE_YIELD 256u
 
 enum {
 	PLACE_NONE,
@@ -258,6 +260,26 @@ static void park_idle_ports(struct part_dispatcher *d)
 	}
 }
 
+/*
+ * Whoever is to give us work may be waiting for this processor. If somebody was, polling only takes
+ * from those that work, and blocking is quicker for all: unless the owner asked for polls of its
+ * own length, there are none for a while.
+ */
+static void give_way(struct part_dispatcher *d)
+{
+	uint64_t before = d->now;
+
+	sched_yield();
+	if (!d->adaptive)
+		return;
+	d->now = clock_now_ns();
+	if (d->now - before < CONTENDED_NS)
+		return;
+	d->contended_until = d->now + CONTENDED_FOR_NS;
+	d->poll_ns = 0;
+	park_idle_ports(d);
+}
+
 /* The clock is looked at once in many rounds: a round over one idle port takes nanoseconds. */
 static void pace(struct part_dispatcher *d, bool worked)
 {
@@ -277,15 +299,16 @@ static void pace(struct part_dispatcher *d, bool worked)
 	if (d->idle_rounds < ROUNDS_PER_LOOK)
 		return;
 	park_idle_ports(d);
-	/* Whoever is to give us work may be waiting for this processor. */
 	if (d->idle_rounds > ROUNDS_BEFORE_YIELD)
-		sched_yield();
+		give_way(d);
 }
 
 /* A sleep that was short would better have been polled through; a long one shows that polling
  * before it was in vain. */
 static void adapt(struct part_dispatcher *d, uint64_t slept)
 {
+	if (d->now < d->contended_until)
+		return;
 	if (slept < d->poll_max) {
 		d->poll_ns = d->poll_ns * 2 > POLL_GROW_FROM ? d->poll_ns * 2 : POLL_GROW_FROM;
 		if (d->poll_ns > d->poll_max)
@@ -362,6 +385,7 @@ int part_dispatcher_start(struct part_dispatcher *d, const struct part_dispatch_
 	d->partition = options->partition;
 	d->flags = options->flags;
 	d->poll_max = longest_poll(options->poll_ns);
+	d->adaptive = options->poll_ns <= 0;
 	d->poll_ns = options->poll_ns > 0 ? d->poll_max : d->poll_max / 2;
 	snprintf(d->name, sizeof(d->name), "%s%u", options->prefix, options->index);
 	pthread_mutex_init(&d->lock, NULL);

@@ -38,6 +38,8 @@ struct part_dispatcher {
 	uint32_t timed_count;                      /* [d] */
 	uint32_t rounds, idle_rounds;              /* [d] */
 	uint64_t now;                              /* [d] as of the last look */
+	bool adaptive;                             /* [d] */
+	uint64_t contended_until;                  /* [d] */
 	uint64_t poll_ns, poll_max;                /* [d] */
 	struct part_port *active[PART_CHANNELS];   /* [d] polled */
 	struct part_port *timed[PART_CHANNELS];    /* [d] wait for a time */
