@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Channels: offered, opened, closed, revoked, released. The table below is the whole machine. */
+/* Channels: opened, closed, revoked, released. The table below is the whole machine. */
 #include "vmbus/server_internal.h"
 
 enum channel_event {
@@ -121,7 +121,7 @@ static bool is_draining(enum channel_state state)
 	return state == CHANNEL_CLOSING_RELEASED || state == CHANNEL_OPENING_RELEASED;
 }
 
-static void set_state(struct vmbus_server *s, struct channel *ch, enum channel_state state)
+void channel_set_state(struct vmbus_server *s, struct channel *ch, enum channel_state state)
 {
 	s->draining -= is_draining(ch->state);
 	s->draining += is_draining(state);
@@ -134,288 +134,6 @@ static void push_simple(struct vmbus_server *s, const struct channel *ch,
 	struct vmbus_server_action a = {0};
 
 	server_push_device(s, ch, type, &a, 0);
-}
-
-/* ---- channel ids and monitor ids ---- */
-
-static bool fixed_for_someone(const struct vmbus_server *s, uint32_t relid)
-{
-	return s->fixed_ids[relid / 64] >> relid % 64 & 1;
-}
-
-static void set_fixed(struct vmbus_server *s, uint32_t relid, bool set)
-{
-	uint64_t bit = UINT64_C(1) << relid % 64;
-
-	if (!relid)
-		return;
-	if (set)
-		s->fixed_ids[relid / 64] |= bit;
-	else
-		s->fixed_ids[relid / 64] &= ~bit;
-}
-
-/* There is always one: offers and ids are equally many. */
-static uint32_t lowest_free_relid(const struct vmbus_server *s)
-{
-	for (uint32_t relid = 1; relid <= VMBUS_MAX_CHANNEL; relid++) {
-		if (!s->by_relid[relid] && !fixed_for_someone(s, relid))
-			return relid;
-	}
-	return 0;
-}
-
-static uint8_t take_monitor_id(struct vmbus_server *s)
-{
-	for (uint32_t id = 0; id < VMBUS_MONITOR_IDS; id++) {
-		if (!(s->monitor_ids[id / 32] >> id % 32 & 1)) {
-			s->monitor_ids[id / 32] |= 1u << id % 32;
-			return (uint8_t)id;
-		}
-	}
-	return VMBUS_MONITOR_NONE;
-}
-
-static void free_monitor_id(struct vmbus_server *s, struct channel *ch)
-{
-	if (ch->monitor_id != VMBUS_MONITOR_NONE)
-		s->monitor_ids[ch->monitor_id / 32] &= ~(1u << ch->monitor_id % 32);
-	ch->monitor_id = VMBUS_MONITOR_NONE;
-}
-
-static void free_ids(struct vmbus_server *s, struct channel *ch)
-{
-	if (ch->relid)
-		s->by_relid[ch->relid] = NULL;
-	ch->relid = 0;
-	free_monitor_id(s, ch);
-}
-
-/* ---- offers ---- */
-
-static uint32_t offered_connection_id(const struct vmbus_server *s, const struct channel *ch)
-{
-	return ch->relid | VMBUS_SINT << 12 | (uint32_t)s->config.vtl << 16;
-}
-
-/* What the client did not negotiate it does not get to see. */
-static uint16_t offered_flags(const struct vmbus_server *s, const struct channel *ch)
-{
-	uint16_t flags = ch->offer.flags;
-
-	if (!(s->features & VMBUS_FEATURE_CONFIDENTIAL))
-		flags &= (uint16_t) ~(VMBUS_OFFER_ENCRYPTED_RING | VMBUS_OFFER_ENCRYPTED_MEMORY);
-	if (!(s->features & VMBUS_FEATURE_PINNING))
-		flags &= (uint16_t)~VMBUS_OFFER_PINNED;
-	if (s->version < VMBUS_V4_0)
-		flags &= (uint16_t)~VMBUS_OFFER_HVSOCK;
-	return flags;
-}
-
-static void post_offer(struct vmbus_server *s, const struct channel *ch)
-{
-	struct vmbus_message m = {.type = VMBUS_MSG_OFFER_CHANNEL};
-
-	m.offer_channel.interface_id = ch->offer.interface_id;
-	m.offer_channel.instance_id = ch->offer.instance_id;
-	m.offer_channel.flags = offered_flags(s, ch);
-	m.offer_channel.mmio_megabytes = ch->offer.mmio_megabytes;
-	m.offer_channel.mmio_megabytes_optional = ch->offer.mmio_megabytes_optional;
-	memcpy(m.offer_channel.user_data, ch->offer.user_data, sizeof(ch->offer.user_data));
-	m.offer_channel.subchannel = ch->offer.subchannel;
-	m.offer_channel.channel_id = ch->relid;
-	m.offer_channel.monitor_id = ch->monitor_id;
-	m.offer_channel.monitor_allocated = ch->monitor_id != VMBUS_MONITOR_NONE;
-	m.offer_channel.dedicated = 1;
-	m.offer_channel.connection_id = offered_connection_id(s, ch);
-	server_post(s, &m, 196);
-}
-
-/* RELEASED or REOFFERED -> CLOSED. Before 2.4 an OFFER cannot say that it is a subchannel. */
-static void offer_to_client(struct vmbus_server *s, struct channel *ch)
-{
-	if (ch->offer.subchannel && s->version < VMBUS_V2_4)
-		return;
-	if (!ch->relid) {
-		ch->relid = ch->offer.fixed_channel_id ? ch->offer.fixed_channel_id
-						       : lowest_free_relid(s);
-		s->by_relid[ch->relid] = ch;
-	}
-	if (ch->offer.monitored && connection_has_monitor_pages(s))
-		ch->monitor_id = take_monitor_id(s);
-	set_state(s, ch, CHANNEL_CLOSED);
-	post_offer(s, ch);
-}
-
-/*
- * A reserved open that ended after its connection leaves GPADLs that its device may yet hold. Their
- * ids mean nothing to the new client, which may choose the same ones.
- */
-void channel_let_go(struct vmbus_server *s, struct channel *ch)
-{
-	if (!ch->offer_later || ch->gpadls.first)
-		return;
-	ch->offer_later = false;
-	offer_to_client(s, ch);
-}
-
-void on_request_offers(struct vmbus_server *s, const struct incoming *in)
-{
-	struct vmbus_message m = {.type = VMBUS_MSG_ALL_OFFERS_DELIVERED};
-
-	if (s->state != VMBUS_SERVER_STATE_NEGOTIATED) {
-		server_count(&s->stats.dropped_state);
-		return;
-	}
-	s->state = VMBUS_SERVER_STATE_CONNECTED;
-	for (uint32_t i = 0; i < s->channel_count; i++) {
-		if (s->sorted[i]->state == CHANNEL_RELEASED) {
-			s->sorted[i]->offer_later = true;
-			channel_let_go(s, s->sorted[i]);
-		}
-	}
-	server_post(s, &m, 8);
-}
-
-static int compare_key(const struct vmbus_offer *a, const struct vmbus_offer *b)
-{
-	int c = vmbus_guid_compare(&a->interface_id, &b->interface_id);
-
-	if (!c)
-		c = vmbus_guid_compare(&a->instance_id, &b->instance_id);
-	if (!c)
-		c = (a->subchannel > b->subchannel) - (a->subchannel < b->subchannel);
-	return c;
-}
-
-static int compare_offers(const struct vmbus_offer *a, const struct vmbus_offer *b)
-{
-	if (a->order != b->order)
-		return a->order < b->order ? -1 : 1;
-	return compare_key(a, b);
-}
-
-static void insert_sorted(struct vmbus_server *s, struct channel *ch)
-{
-	uint32_t at = s->channel_count;
-
-	while (at > 0 && compare_offers(&s->sorted[at - 1]->offer, &ch->offer) > 0) {
-		s->sorted[at] = s->sorted[at - 1];
-		at--;
-	}
-	s->sorted[at] = ch;
-	s->channel_count++;
-}
-
-static void remove_sorted(struct vmbus_server *s, const struct channel *ch)
-{
-	uint32_t at = 0;
-
-	while (s->sorted[at] != ch)
-		at++;
-	s->channel_count--;
-	memmove(&s->sorted[at], &s->sorted[at + 1], (s->channel_count - at) * sizeof(s->sorted[0]));
-}
-
-static void set_device(struct vmbus_server *s, struct channel *ch, const struct vmbus_offer *offer,
-		       void *device)
-{
-	ch->id = ++s->generation << 16 | (ch->slot + 1u);
-	ch->device = device;
-	ch->offer = *offer;
-}
-
-static struct channel *find_key(const struct vmbus_server *s, const struct vmbus_offer *offer)
-{
-	for (uint32_t i = 0; i < s->channel_count; i++) {
-		if (compare_key(&s->sorted[i]->offer, offer) == 0)
-			return s->sorted[i];
-	}
-	return NULL;
-}
-
-/* The device of a revoked channel is back before the client let go: it gets the same id later. */
-static void reoffer(struct vmbus_server *s, struct channel *ch, const struct vmbus_offer *offer,
-		    void *device)
-{
-	set_fixed(s, ch->offer.fixed_channel_id, false);
-	remove_sorted(s, ch);
-	set_device(s, ch, offer, device);
-	set_fixed(s, ch->offer.fixed_channel_id, true);
-	insert_sorted(s, ch);
-	set_state(s, ch, CHANNEL_REOFFERED);
-}
-
-static enum vmbus_status add_channel(struct vmbus_server *s, const struct vmbus_offer *offer,
-				     void *device, struct channel **added)
-{
-	const struct vmbus_allocator *a = &s->config.allocator;
-	uint32_t slot = 0;
-	struct channel *ch;
-
-	if (s->channel_count >= s->config.limits.channels)
-		return VMBUS_E_LIMIT;
-	if (server_reserve(s, s->channel_count + 1, s->gpadls.count))
-		return VMBUS_E_NO_MEMORY;
-	ch = a->alloc(a->ctx, sizeof(*ch));
-	if (!ch)
-		return VMBUS_E_NO_MEMORY;
-	while (s->slots[slot])
-		slot++;
-	ch->slot = (uint16_t)slot;
-	ch->monitor_id = VMBUS_MONITOR_NONE;
-	s->slots[slot] = ch;
-	set_device(s, ch, offer, device);
-	set_fixed(s, offer->fixed_channel_id, true);
-	insert_sorted(s, ch);
-	*added = ch;
-	return VMBUS_OK;
-}
-
-/* A fixed id that another channel has or is to have. */
-static bool fixed_id_taken(const struct vmbus_server *s, const struct channel *self, uint32_t relid)
-{
-	const struct channel *holder = s->by_relid[relid];
-
-	if (!relid)
-		return false;
-	if (holder)
-		return holder != self;
-	return fixed_for_someone(s, relid) && (!self || self->offer.fixed_channel_id != relid);
-}
-
-enum vmbus_status vmbus_server_offer(struct vmbus_server *s, const struct vmbus_offer *offer,
-				     void *device, vmbus_offer_id *id)
-{
-	struct channel *ch = find_key(s, offer);
-	enum vmbus_status status;
-
-	if (offer->fixed_channel_id > VMBUS_MAX_CHANNEL)
-		return VMBUS_E_INVALID;
-	if ((ch && ch->state != CHANNEL_REVOKED) || fixed_id_taken(s, ch, offer->fixed_channel_id))
-		return VMBUS_E_EXISTS;
-	if (ch) {
-		reoffer(s, ch, offer, device);
-	} else {
-		status = add_channel(s, offer, device, &ch);
-		if (status)
-			return status;
-		if (s->state == VMBUS_SERVER_STATE_CONNECTED)
-			offer_to_client(s, ch);
-	}
-	*id = ch->id;
-	return VMBUS_OK;
-}
-
-static void delete_channel(struct vmbus_server *s, struct channel *ch)
-{
-	gpadls_delete(s, ch);
-	set_state(s, ch, CHANNEL_RELEASED);
-	free_ids(s, ch);
-	set_fixed(s, ch->offer.fixed_channel_id, false);
-	remove_sorted(s, ch);
-	s->slots[ch->slot] = NULL;
-	s->config.allocator.free(s->config.allocator.ctx, ch, sizeof(*ch));
 }
 
 /* ---- opening ---- */
@@ -506,13 +224,13 @@ static void ask_device(struct vmbus_server *s, struct channel *ch)
 static void start_open(struct vmbus_server *s, struct channel *ch, const struct open_request *r)
 {
 	if (!request_valid(s, ch, r)) {
-		set_state(s, ch, CHANNEL_CLOSED);
+		channel_set_state(s, ch, CHANNEL_CLOSED);
 		post_open_result(s, ch, r, VMBUS_STATUS_FAILURE);
 		return;
 	}
 	ch->open = *r;
 	ch->reserved = r->reserved;
-	set_state(s, ch, CHANNEL_OPENING);
+	channel_set_state(s, ch, CHANNEL_OPENING);
 	ask_device(s, ch);
 }
 
@@ -558,8 +276,8 @@ static void forget(struct vmbus_server *s, struct channel *ch, enum channel_stat
 	ch->reserved = false;
 	ch->waiting = false;
 	ch->offer_later = false;
-	free_ids(s, ch);
-	set_state(s, ch, state);
+	channel_free_ids(s, ch);
+	channel_set_state(s, ch, state);
 	if (had_no_device)
 		gpadls_delete(s, ch);
 	else
@@ -572,7 +290,7 @@ static void become_closed(struct vmbus_server *s, struct channel *ch)
 {
 	ch->reserved = false;
 	if (s->state == VMBUS_SERVER_STATE_CONNECTED) {
-		set_state(s, ch, CHANNEL_CLOSED);
+		channel_set_state(s, ch, CHANNEL_CLOSED);
 		gpadls_ring_idle(s, ch);
 	} else {
 		forget(s, ch, CHANNEL_RELEASED);
@@ -585,21 +303,21 @@ static void rescind(struct vmbus_server *s, struct channel *ch)
 
 	/* A reserved channel between connections has nobody to be rescinded to. */
 	if (s->state != VMBUS_SERVER_STATE_CONNECTED) {
-		delete_channel(s, ch);
+		channel_delete(s, ch);
 		return;
 	}
 	end_modify(s, ch, true);
 	gpadls_revoke(s, ch);
 	m.rescind_channel_offer.channel_id = ch->relid;
 	server_post(s, &m, 12);
-	free_monitor_id(s, ch);
+	channel_free_monitor_id(s, ch);
 	ch->reserved = false;
 	ch->waiting = false;
 	ch->lag = LAG_NONE;
 	ch->modify_stale = 0;
 	ch->id = 0;
 	ch->device = NULL;
-	set_state(s, ch, CHANNEL_REVOKED);
+	channel_set_state(s, ch, CHANNEL_REVOKED);
 }
 
 /* ---- the machine ---- */
@@ -608,7 +326,7 @@ static void opening_ended(struct vmbus_server *s, struct channel *ch, uint32_t s
 {
 	post_open_result(s, ch, &ch->open, status);
 	if (!status)
-		set_state(s, ch, CHANNEL_OPEN);
+		channel_set_state(s, ch, CHANNEL_OPEN);
 	else
 		become_closed(s, ch);
 }
@@ -622,7 +340,7 @@ static void closing_ended(struct vmbus_server *s, struct channel *ch)
 
 static void reopen(struct vmbus_server *s, struct channel *ch)
 {
-	set_state(s, ch, CHANNEL_CLOSED);
+	channel_set_state(s, ch, CHANNEL_CLOSED);
 	gpadls_ring_idle(s, ch);
 	start_open(s, ch, &ch->next);
 }
@@ -660,7 +378,7 @@ static void channel_step(struct vmbus_server *s, struct channel *ch, enum channe
 		break;
 	case REMEMBER:
 		ch->next = *r;
-		set_state(s, ch, CHANNEL_CLOSING_REOPEN);
+		channel_set_state(s, ch, CHANNEL_CLOSING_REOPEN);
 		break;
 	case OPENED:
 	case REFUSED:
@@ -668,12 +386,12 @@ static void channel_step(struct vmbus_server *s, struct channel *ch, enum channe
 		break;
 	case UNDO:
 		push_simple(s, ch, VMBUS_SERVER_CLOSE);
-		set_state(s, ch, CHANNEL_CLOSING_RELEASED);
+		channel_set_state(s, ch, CHANNEL_CLOSING_RELEASED);
 		break;
 	case CLOSE:
 		end_modify(s, ch, true);
 		push_simple(s, ch, VMBUS_SERVER_CLOSE);
-		set_state(s, ch, CHANNEL_CLOSING);
+		channel_set_state(s, ch, CHANNEL_CLOSING);
 		break;
 	case CLOSED:
 		closing_ended(s, ch);
@@ -703,14 +421,14 @@ static void channel_step(struct vmbus_server *s, struct channel *ch, enum channe
 	case UNOFFER:
 		ch->id = 0;
 		ch->device = NULL;
-		set_state(s, ch, CHANNEL_REVOKED);
+		channel_set_state(s, ch, CHANNEL_REVOKED);
 		break;
 	case REOFFER:
 		gpadls_delete(s, ch);
-		offer_to_client(s, ch);
+		channel_offer(s, ch);
 		break;
 	case DELETE:
-		delete_channel(s, ch);
+		channel_delete(s, ch);
 		break;
 	}
 }
@@ -739,7 +457,7 @@ static void parse_open(const struct vmbus_server *s, const struct channel *ch,
 	r->downstream_page = in->m->open_channel.downstream_page;
 	r->target_vp = open_target(s, in->m->open_channel.target_vp);
 	memcpy(r->user_data, in->m->open_channel.user_data, sizeof(r->user_data));
-	r->connection_id = offered_connection_id(s, ch);
+	r->connection_id = channel_connection_id(s, ch);
 	r->event_flag = (uint16_t)ch->relid;
 	r->sint = VMBUS_SINT;
 	if (s->features & VMBUS_FEATURE_GUEST_SIGNAL) {
@@ -782,7 +500,7 @@ void on_open_reserved_channel(struct vmbus_server *s, const struct incoming *in)
 		return;
 	r.ring_gpadl = in->m->open_reserved_channel.ring_gpadl;
 	r.downstream_page = in->m->open_reserved_channel.downstream_page;
-	r.connection_id = offered_connection_id(s, ch);
+	r.connection_id = channel_connection_id(s, ch);
 	r.event_flag = (uint16_t)ch->relid;
 	r.reserved_vp = in->m->open_reserved_channel.target_vp;
 	r.reserved_sint = (uint8_t)in->m->open_reserved_channel.target_sint;
@@ -851,7 +569,7 @@ void channel_disconnect(struct vmbus_server *s, struct channel *ch, bool reset)
 {
 	if (!reset && channel_survives(ch)) {
 		end_modify(s, ch, false);
-		free_monitor_id(s, ch);
+		channel_free_monitor_id(s, ch);
 		gpadls_release_reserved(s, ch);
 	} else {
 		channel_step(s, ch, reset ? EVENT_RESET : EVENT_DISCONNECT, NULL, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the parts of the server share: server.c (life, receive), server_connection.c (contact to
- * unload), server_channel.c (offers to release), server_gpadl.c.
+ * unload), server_offer.c (offers), server_channel.c (open to release), server_gpadl.c.
  */
 #ifndef VMBUS_SERVER_INTERNAL_H
 #define VMBUS_SERVER_INTERNAL_H
@@ -156,8 +156,19 @@ void connection_unpause(struct vmbus_server *s);
 void connection_drained(struct vmbus_server *s);
 bool connection_has_monitor_pages(const struct vmbus_server *s);
 
-/* server_channel.c */
+/* server_offer.c */
 void on_request_offers(struct vmbus_server *s, const struct incoming *in);
+/* Shows the channel to the client: RELEASED or REOFFERED -> CLOSED. */
+void channel_offer(struct vmbus_server *s, struct channel *ch);
+/* A device let go of a GPADL: a channel that had to wait for that is offered. */
+void channel_let_go(struct vmbus_server *s, struct channel *ch);
+uint32_t channel_connection_id(const struct vmbus_server *s, const struct channel *ch);
+void channel_free_monitor_id(struct vmbus_server *s, struct channel *ch);
+void channel_free_ids(struct vmbus_server *s, struct channel *ch);
+void channel_delete(struct vmbus_server *s, struct channel *ch);
+
+/* server_channel.c */
+void channel_set_state(struct vmbus_server *s, struct channel *ch, enum channel_state state);
 void on_open_channel(struct vmbus_server *s, const struct incoming *in);
 void on_open_reserved_channel(struct vmbus_server *s, const struct incoming *in);
 void on_close_channel(struct vmbus_server *s, const struct incoming *in);
@@ -166,8 +177,6 @@ void on_modify_channel(struct vmbus_server *s, const struct incoming *in);
 void on_relid_released(struct vmbus_server *s, const struct incoming *in);
 /* Takes the channel out of the connection that ends; it may be gone afterwards. */
 void channel_disconnect(struct vmbus_server *s, struct channel *ch, bool reset);
-/* A device let go of a GPADL: a channel that had to wait for that is offered. */
-void channel_let_go(struct vmbus_server *s, struct channel *ch);
 bool channel_visible(const struct channel *ch);
 bool channel_survives(const struct channel *ch);
 bool channel_uses_ring(const struct channel *ch, uint32_t gpadl);
