@@ -77,7 +77,7 @@ static inline bool room(struct ring *r, uint32_t total)
 	return total < r->memory.size - used(r, r->writer.in, out);
 }
 
-static inline bool ring_write(struct ring *r, const void *payload, uint32_t size)
+static RING_INLINE bool ring_write(struct ring *r, const void *payload, uint32_t size)
 {
 	uint32_t padded = (size + 7) & ~7u;
 	uint32_t total = HEADER + padded + TRAILER;
@@ -96,7 +96,7 @@ static inline bool ring_write(struct ring *r, const void *payload, uint32_t size
 	return true;
 }
 
-static inline bool ring_publish(struct ring *r)
+static RING_INLINE bool ring_publish(struct ring *r)
 {
 	struct control *c = control(r);
 	uint32_t old = r->writer.published;
@@ -127,7 +127,7 @@ static inline uint32_t available(struct ring *r)
 	return used(r, r->reader.in_seen, r->reader.out);
 }
 
-static inline const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *size)
+static RING_INLINE const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *size)
 {
 	const uint8_t *at = r->memory.data + r->reader.out;
 	uint32_t have = available(r);
@@ -148,7 +148,7 @@ static inline const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *siz
 	return sink;
 }
 
-static inline bool ring_release(struct ring *r)
+static RING_INLINE bool ring_release(struct ring *r)
 {
 	struct control *c = control(r);
 	uint32_t old = r->reader.released, pending, in;
@@ -172,7 +172,7 @@ static inline void ring_mask(struct ring *r)
 	atomic_store_explicit(&control(r)->mask, 1, memory_order_relaxed);
 }
 
-static inline bool ring_unmask(struct ring *r)
+static RING_INLINE bool ring_unmask(struct ring *r)
 {
 	atomic_store_explicit(&control(r)->mask, 0, memory_order_relaxed);
 	atomic_thread_fence(memory_order_seq_cst);

@@ -20,18 +20,18 @@ struct ring {
 	struct vmbus_packet_in packet;
 };
 
-static inline bool ring_write(struct ring *r, const void *payload, uint32_t size)
+static RING_INLINE bool ring_write(struct ring *r, const void *payload, uint32_t size)
 {
 	return vmbus_ring_write_inband(&r->writer, VMBUS_PKT_INBAND, 0, 0, payload, size) ==
 	       VMBUS_RING_OK;
 }
 
-static inline bool ring_publish(struct ring *r)
+static RING_INLINE bool ring_publish(struct ring *r)
 {
 	return vmbus_ring_publish(&r->writer);
 }
 
-static inline const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *size)
+static RING_INLINE const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *size)
 {
 	if (vmbus_ring_read(&r->reader, sink, *size + 64, &r->packet) != VMBUS_RING_OK)
 		return NULL;
@@ -39,7 +39,7 @@ static inline const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *siz
 	return r->packet.payload;
 }
 
-static inline bool ring_release(struct ring *r)
+static RING_INLINE bool ring_release(struct ring *r)
 {
 	return vmbus_ring_release(&r->reader);
 }
@@ -50,7 +50,7 @@ static inline void ring_mask(struct ring *r)
 	vmbus_ring_mask(&r->reader);
 }
 
-static inline bool ring_unmask(struct ring *r)
+static RING_INLINE bool ring_unmask(struct ring *r)
 {
 	return vmbus_ring_unmask(&r->reader);
 }

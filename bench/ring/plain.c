@@ -33,7 +33,7 @@ static inline _Atomic(uint64_t) *shared_out(struct ring *r)
 	return (void *)(r->memory.control + 128);
 }
 
-static inline bool ring_write(struct ring *r, const void *payload, uint32_t size)
+static RING_INLINE bool ring_write(struct ring *r, const void *payload, uint32_t size)
 {
 	uint64_t total = 8 + (((uint64_t)size + 7) & ~7ull);
 	uint8_t *at = r->memory.data + (r->in & r->mask);
@@ -50,13 +50,13 @@ static inline bool ring_write(struct ring *r, const void *payload, uint32_t size
 	return true;
 }
 
-static inline bool ring_publish(struct ring *r)
+static RING_INLINE bool ring_publish(struct ring *r)
 {
 	atomic_store_explicit(shared_in(r), r->in, memory_order_release);
 	return false;
 }
 
-static inline const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *size)
+static RING_INLINE const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *size)
 {
 	const uint8_t *at = r->memory.data + (r->out & r->mask);
 	uint64_t length;
@@ -73,7 +73,7 @@ static inline const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *siz
 	return sink;
 }
 
-static inline bool ring_release(struct ring *r)
+static RING_INLINE bool ring_release(struct ring *r)
 {
 	atomic_store_explicit(shared_out(r), r->out, memory_order_release);
 	return false;

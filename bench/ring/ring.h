@@ -13,8 +13,11 @@
 #include <stdint.h>
 
 enum {
-	RING_BATCH = 32
+	RING_BATCH = 32,
 };
+
+/** Operations of a candidate: in line for all, whatever the compiler thinks of their length. */
+#define RING_INLINE inline __attribute__((always_inline))
 
 /** Memory of a ring: a control page, then the data pages, mapped twice in a row. */
 struct ring_memory {

@@ -32,7 +32,7 @@ static inline _Atomic(uint64_t) *shared_out(struct ring *r)
 	return (void *)(r->memory.control + 128);
 }
 
-static inline bool ring_write(struct ring *r, const void *payload, uint32_t size)
+static RING_INLINE bool ring_write(struct ring *r, const void *payload, uint32_t size)
 {
 	if (r->in + size - r->out_seen > r->memory.size) {
 		r->out_seen = atomic_load_explicit(shared_out(r), memory_order_acquire);
@@ -44,14 +44,14 @@ static inline bool ring_write(struct ring *r, const void *payload, uint32_t size
 	return true;
 }
 
-static inline bool ring_publish(struct ring *r)
+static RING_INLINE bool ring_publish(struct ring *r)
 {
 	atomic_store_explicit(shared_in(r), r->in, memory_order_release);
 	return false;
 }
 
 /* All packets have one size: both sides know it beforehand. */
-static inline const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *size)
+static RING_INLINE const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *size)
 {
 	if (r->out == r->in_seen) {
 		r->in_seen = atomic_load_explicit(shared_in(r), memory_order_acquire);
@@ -63,7 +63,7 @@ static inline const void *ring_read(struct ring *r, uint8_t *sink, uint32_t *siz
 	return sink;
 }
 
-static inline bool ring_release(struct ring *r)
+static RING_INLINE bool ring_release(struct ring *r)
 {
 	atomic_store_explicit(shared_out(r), r->out, memory_order_release);
 	return false;
