@@ -244,6 +244,8 @@ void kt_pair_open(struct kt_pair *p);
 /** Waits until exactly these state callbacks have returned. */
 void kt_expect_at(struct kt_chan *c, const char *trace, const char *file, int line);
 #define KT_EXPECT(c, trace) kt_expect_at(c, trace, __FILE__, __LINE__)
+/** PostStarted has returned, and nothing was called since. */
+bool kt_runs(struct kt_chan *c);
 /** Forgets what was recorded so far. */
 void kt_forget(struct kt_chan *c);
 bool kt_is_disabled(struct kt_chan *c);

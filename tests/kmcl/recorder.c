@@ -420,6 +420,17 @@ void kt_expect_at(struct kt_chan *c, const char *trace, const char *file, int li
 		kt_fail(file, line, text);
 }
 
+bool kt_runs(struct kt_chan *c)
+{
+	bool runs;
+
+	kt_lock();
+	runs = c->done_count && c->done[c->done_count - 1] == 'P' &&
+	       c->begun_count == c->done_count;
+	kt_unlock();
+	return runs;
+}
+
 void kt_forget(struct kt_chan *c)
 {
 	kt_lock();

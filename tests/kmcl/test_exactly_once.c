@@ -76,9 +76,10 @@ static VOID slot_routine(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32
 	} else if (status != STATUS_SUCCESS && status != STATUS_DEVICE_REMOVED) {
 		kt_problem("routine: %08x", (unsigned int)status);
 	}
-	atomic_fetch_add(&s->ended, 1);
 	if (status == STATUS_SUCCESS)
 		slot_send(s);
+	/* the last that is seen of the slot: once all are counted its owner frees it */
+	atomic_fetch_add(&s->ended, 1);
 }
 
 static struct flow *flow_new(struct kt_chan *c, uint32_t flags, uint64_t count)
