@@ -15,8 +15,10 @@
 
 #define ECHO_IOCTL_QUERY   ECHO_IOCTL(0) /* in: echo_select, out: echo_info */
 #define ECHO_IOCTL_RUN     ECHO_IOCTL(1) /* in: echo_run and data, out: echo_run_result and data */
-#define ECHO_IOCTL_RAW     ECHO_IOCTL(2) /* in: echo_raw, request, external; out: echo_raw_result... */
-#define ECHO_IOCTL_ENABLE  ECHO_IOCTL(3) /* in: echo_select: VmbChannelEnable (server: and Start) */
+#define ECHO_IOCTL_RAW     ECHO_IOCTL(2) /* in: echo_raw, request, external; out: echo_raw_result... \
+					  */
+#define ECHO_IOCTL_ENABLE  ECHO_IOCTL(3) /* in: echo_select: VmbChannelEnable (server: and Start) \
+					  */
 #define ECHO_IOCTL_DISABLE ECHO_IOCTL(4) /* in: echo_select: VmbChannelDisable */
 #define ECHO_IOCTL_PAUSE   ECHO_IOCTL(5) /* in: echo_select: VmbChannelPause */
 #define ECHO_IOCTL_START   ECHO_IOCTL(6) /* in: echo_select: VmbChannelStart */
@@ -27,13 +29,13 @@ struct echo_select {
 };
 
 struct echo_info {
-	uint8_t instance[16];    /**< GUID as in memory */
-	uint32_t channels;       /**< of this device */
-	uint32_t open;           /**< between Opened and Closed */
-	uint32_t running;        /**< between Started and Suspend */
-	uint32_t opens;          /**< sessions so far */
-	uint64_t packets;        /**< received since the driver was loaded */
-	uint64_t stray_pushes;   /**< client: pushed packets that no run waits for, or out of order */
+	uint8_t instance[16];  /**< GUID as in memory */
+	uint32_t channels;     /**< of this device */
+	uint32_t open;         /**< between Opened and Closed */
+	uint32_t running;      /**< between Started and Suspend */
+	uint32_t opens;        /**< sessions so far */
+	uint64_t packets;      /**< received since the driver was loaded */
+	uint64_t stray_pushes; /**< client: pushed packets that no run waits for, or out of order */
 };
 
 /**
@@ -48,14 +50,14 @@ struct echo_run {
 	uint32_t window;   /**< 1..ECHO_RUN_MAXIMUM_WINDOW */
 	uint32_t reserved; /**< 0 */
 	uint64_t total;
-	uint64_t tag;      /**< of the first request; each next one has one more */
+	uint64_t tag; /**< of the first request; each next one has one more */
 };
 
 #define ECHO_RUN_MAXIMUM_DATA     (16u << 20)
 #define ECHO_RUN_MAXIMUM_REQUESTS (1u << 20)
 #define ECHO_RUN_MAXIMUM_WINDOW   256u
-/** Most external data of one request. */
-#define ECHO_RUN_MAXIMUM_EXTERNAL (4u << 20)
+/** Most external data of one request, unless the driver was loaded with external=KiB. */
+#define ECHO_DEFAULT_EXTERNAL     (1u << 20)
 #define ECHO_RUN_MAXIMUM_PUSHES   (1u << 20)
 
 /*
@@ -85,23 +87,24 @@ static inline uint64_t echo_histogram_value(uint32_t bucket)
 }
 
 struct echo_run_result {
-	uint32_t status;      /**< NTSTATUS of the first request that failed, or of its completion */
-	uint32_t mismatches;  /**< completions whose op, tag or size was wrong */
-	uint64_t requests;    /**< sent */
-	uint64_t completed;   /**< ended with success */
-	uint64_t bytes;       /**< of data moved by those */
-	uint64_t pushes;      /**< PUSH: packets received in order and with the right content */
-	uint64_t elapsed_ns;  /**< first send to last end */
+	uint32_t status;     /**< NTSTATUS of the first request that failed, or of its completion */
+	uint32_t mismatches; /**< completions whose op, tag or size was wrong */
+	uint64_t requests;   /**< sent */
+	uint64_t completed;  /**< ended with success */
+	uint64_t bytes;      /**< of data moved by those */
+	uint64_t pushes;     /**< PUSH: packets received in order and with the right content */
+	uint64_t elapsed_ns; /**< first send to last end */
 	uint32_t histogram[ECHO_HISTOGRAM_BUCKETS]; /**< round trips; not for SINK */
 	uint32_t reserved[2];
 	/* data follows: ECHO, FILL: `total` bytes; SUM, GPADL_SUM: a digest of 32 bytes a request;
 	 * STATS: packets u64, bytes u64 */
 };
 
-#define ECHO_RAW_WAIT     0x1u /* ask for a completion */
-#define ECHO_RAW_EXTERNAL 0x2u /* `external_size` bytes go along as external data */
-#define ECHO_RAW_PFNS     0x4u /* the external bytes are page numbers, u64 each: send these pages */
-#define ECHO_RAW_GPADL    0x8u /* the external bytes become a GPADL; its handle goes to request @16 */
+#define ECHO_RAW_WAIT      0x1u /* ask for a completion */
+#define ECHO_RAW_EXTERNAL  0x2u /* `external_size` bytes go along as external data */
+#define ECHO_RAW_PFNS      0x4u /* the external bytes are page numbers, u64 each: send these pages */
+#define ECHO_RAW_GPADL     0x8u /* the external bytes become a GPADL; its handle goes to request @16 \
+				 */
 #define ECHO_RAW_READ_ONLY 0x10u /* the GPADL is read-only */
 
 /** One packet, bytes as given. The request (`request_size`), then the external bytes follow. */

@@ -18,14 +18,12 @@
  *   2 SUM         external data, none when length is 0        SHA-256 of its first `length` bytes
  *   3 SINK        data @16; sent without asking for a         none (asked all the same: status)
  *                 completion
- *   4 STATS       none                                        packets u64 @16, bytes u64 @24 sunk on
- *                                                             this channel so far; both become 0
- *   5 FILL        external data, that the server fills:       none
+ *   4 STATS       none                                        packets u64 @16, bytes u64 @24 sunk
+ * on this channel so far; both become 0 5 FILL        external data, that the server fills: none
  *                 byte i is (tag + i) & 0xff, i < length
- *   6 GPADL_SUM   gpadl handle u32 @16, offset u32 @20        SHA-256 of `length` bytes of the GPADL
- *                                                             from `offset`
- *   7 PUSH        none; `length` is 1 to 1000                 none; comes after `length` packets of
- *                                                             the server's own, see echo_push
+ *   6 GPADL_SUM   gpadl handle u32 @16, offset u32 @20        SHA-256 of `length` bytes of the
+ * GPADL from `offset` 7 PUSH        none; `length` is 1 to 1000                 none; comes after
+ * `length` packets of the server's own, see echo_push
  *
  * SINK counts accepted packets and adds up their `length` fields; the counters start at 0 each
  * time the channel is opened. GPADL_SUM requests of one channel are served one after another, PUSH
@@ -44,9 +42,12 @@
 #include <stdint.h>
 
 /** 8d7f2a6e-4c0b-4f2e-9a53-6b1c0e5d9f01, as an initialiser of a GUID. */
-#define ECHO_INTERFACE_TYPE                                                                        \
-	{                                                                                          \
-		0x8d7f2a6e, 0x4c0b, 0x4f2e, { 0x9a, 0x53, 0x6b, 0x1c, 0x0e, 0x5d, 0x9f, 0x01 }     \
+#define ECHO_INTERFACE_TYPE                                            \
+	{                                                              \
+		0x8d7f2a6e, 0x4c0b, 0x4f2e,                            \
+		{                                                      \
+			0x9a, 0x53, 0x6b, 0x1c, 0x0e, 0x5d, 0x9f, 0x01 \
+		}                                                      \
 	}
 /** Last 32 bits of the first instance, as they are written in its text form. */
 #define ECHO_FIRST_INSTANCE 0xe0u
@@ -61,10 +62,10 @@ enum echo_op {
 	ECHO_OP_PUSH = 7,
 };
 
-#define ECHO_MAXIMUM_ECHO   8192u /* bytes of one ECHO */
-#define ECHO_MAXIMUM_PUSH   1000u /* packets of one PUSH */
-#define ECHO_DIGEST_SIZE    32u
-#define ECHO_PUSH_SIZE      64u
+#define ECHO_MAXIMUM_ECHO 8192u /* bytes of one ECHO */
+#define ECHO_MAXIMUM_PUSH 1000u /* packets of one PUSH */
+#define ECHO_DIGEST_SIZE  32u
+#define ECHO_PUSH_SIZE    64u
 
 #define ECHO_STATUS_SUCCESS           0x00000000u
 #define ECHO_STATUS_INVALID_PARAMETER 0xc000000du

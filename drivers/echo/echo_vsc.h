@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/** @file What the files of the echo client share. */
+#ifndef ECHO_VSC_H
+#define ECHO_VSC_H
+
+#include <ntddk.h>
+#include <vmbuskernelmodeclientlibapi.h>
+
+#include "echo_ioctl.h"
+#include "echo_protocol.h"
+
+#define ECHO_POOL_TAG 0x6f686345u /* "Echo" */
+
+#define ECHO_DEFAULT_RING  65u /* pages of each ring, the control page among them */
+#define ECHO_MAXIMUM_RING  4096u
+#define ECHO_CLIENT_QUOTA  64u
+#define ECHO_MAXIMUM_CHAIN 64u
+
+typedef struct _ECHO_CLIENT {
+	PDEVICE_OBJECT Self;
+	PDEVICE_OBJECT Lower;
+	VMBCHANNEL Channel;
+	KMUTEX Mutex; /* Enable and Disable against removal */
+	BOOLEAN Removed;
+	EX_RUNDOWN_REF Requests; /* device control under way: removal waits for it */
+	EX_RUNDOWN_REF Session;  /* requests that use the open channel: Closed waits for them */
+
+	KSPIN_LOCK Lock; /* all below */
+	BOOLEAN Open;
+	BOOLEAN Running;
+	ULONG Opens;
+	UINT64 Packets;
+	UINT64 StrayPushes;
+	LIST_ENTRY Runs;   /* ECHO_RUN.Link */
+	LIST_ENTRY Parked; /* ECHO_SLOT.Link: wait for Started */
+} ECHO_CLIENT, *PECHO_CLIENT;
+
+/* echo_vsc_run.c: RUN */
+NTSTATUS EchoRun(PECHO_CLIENT Client, PVOID Buffer, ULONG InputLength, ULONG OutputLength,
+		 PULONG_PTR Returned);
+/** Started: sends what waited. Closed: fails it. */
+VOID EchoRunResume(PECHO_CLIENT Client);
+/** A packet of the server's own. */
+VOID EchoRunPush(PECHO_CLIENT Client, const struct echo_push *Push);
+
+/* echo_vsc_raw.c: RAW */
+NTSTATUS EchoRaw(PECHO_CLIENT Client, PVOID Buffer, ULONG InputLength, ULONG OutputLength,
+		 PULONG_PTR Returned);
+
+#endif
