@@ -132,11 +132,15 @@ struct port_rings {
 	uint64_t gpa;
 	uint32_t pages;
 	bool announced, opening;
+	/* server: rings in nobody's memory, for an open that a reset overtook */
+	void *nowhere;
 };
 /* Maps both rings into the port and attaches reader and writer. */
 int port_rings_map(struct part_endpoint *ep, struct part_port *port, const struct ring_pages *in,
 		   const struct ring_pages *out, struct port_rings **rings);
 void port_rings_unmap(struct part_endpoint *ep, struct port_rings *rings);
+/* Puts empty rings of no guest's behind the port, whose own are unmapped. */
+void port_rings_move_nowhere(struct part_endpoint *ep, struct part_port *port);
 /* Whether the peer should hear of the state of our rings, by what both control pages say now. */
 bool port_rings_owe_signal(const struct port_rings *rings);
 

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "partition/internal.h"
 #include "vmbus/barrier.h"
@@ -60,6 +61,16 @@ static int attach(struct part_port *port, const struct port_rings *r)
 	return 0;
 }
 
+static void *set_aside(void)
+{
+	size_t bytes = 4 * PART_PAGE_SIZE;
+	void *p = aligned_alloc(PART_PAGE_SIZE, bytes);
+
+	if (p)
+		memset(p, 0, bytes);
+	return p;
+}
+
 int port_rings_map(struct part_endpoint *ep, struct part_port *port, const struct ring_pages *in,
 		   const struct ring_pages *out, struct port_rings **rings)
 {
@@ -68,6 +79,11 @@ int port_rings_map(struct part_endpoint *ep, struct part_port *port, const struc
 
 	if (!r)
 		return -ENOMEM;
+	r->nowhere = ep->server ? set_aside() : NULL;
+	if (ep->server && !r->nowhere) {
+		free(r);
+		return -ENOMEM;
+	}
 	r->map_in = &port->map_in[0];
 	r->map_out = &port->map_out[0];
 	error = ring_map(ep, in, &r->in, r->map_in, &r->in_pages);
@@ -82,6 +98,7 @@ int port_rings_map(struct part_endpoint *ep, struct part_port *port, const struc
 			ring_unmap(ep, r->map_in, r->in_pages);
 	}
 	if (error) {
+		free(r->nowhere);
 		free(r);
 		return error;
 	}
@@ -94,7 +111,26 @@ void port_rings_unmap(struct part_endpoint *ep, struct port_rings *rings)
 {
 	ring_unmap(ep, rings->map_in, rings->in_pages);
 	ring_unmap(ep, rings->map_out, rings->out_pages);
+	free(rings->nowhere);
 	free(rings);
+}
+
+/* Nothing is allocated where it could fail: the memory was set aside with the rings. */
+void port_rings_move_nowhere(struct part_endpoint *ep, struct part_port *port)
+{
+	struct port_rings *r = port->ring_private;
+	uint8_t *in = r->nowhere;
+	uint8_t *out = in + 2 * PART_PAGE_SIZE;
+
+	ring_unmap(ep, r->map_in, r->in_pages);
+	ring_unmap(ep, r->map_out, r->out_pages);
+	r->in_pages = NULL;
+	r->out_pages = NULL;
+	r->in = (struct vmbus_ring_view){
+		.control = in, .data = in + PART_PAGE_SIZE, .size = PART_PAGE_SIZE};
+	r->out = (struct vmbus_ring_view){
+		.control = out, .data = out + PART_PAGE_SIZE, .size = PART_PAGE_SIZE};
+	attach(port, r);
 }
 
 /* Fields of a control page. */

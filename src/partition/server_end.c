@@ -411,10 +411,25 @@ static void recheck(struct part_endpoint *ep)
 	}
 }
 
+/* A device that was asked to open need not answer for a reset to end. When it does, and goes on to
+ * use its port, it is to find rings there, but none of the guest's. */
+static void abandon_opens(struct server_end *se)
+{
+	for (struct part_server_channel *ch = se->channels; ch; ch = ch->next) {
+		if (ch->state != CHANNEL_IS_OPENING || !ch->ring_gpadl)
+			continue;
+		hush(ch);
+		port_rings_move_nowhere(ch->ep, ch->port);
+		end_use(ch, ch->ring_gpadl);
+		ch->ring_gpadl = 0;
+		ch->connection_id = 0;
+	}
+}
+
 static bool all_let_go(const struct server_end *se)
 {
 	for (const struct part_server_channel *ch = se->channels; ch; ch = ch->next)
-		if (ch->state != CHANNEL_IS_CLOSED || ch->uses || ch->in_upcall)
+		if (ch->state == CHANNEL_IS_OPEN || ch->state == CHANNEL_IS_CLOSING || ch->uses)
 			return false;
 	return vmbus_server_state(se->s) == VMBUS_SERVER_STATE_DISCONNECTED;
 }
@@ -426,6 +441,7 @@ static void reset(struct part_endpoint *ep)
 	if (ep->host->take_reset(ep->transport)) {
 		vmbus_server_reset(se->s);
 		outgoing_clear(&se->outgoing);
+		abandon_opens(se);
 		se->resetting = true;
 		carry_out_actions(ep);
 	}

@@ -332,56 +332,144 @@ static void field_011_revoked_at_any_moment_of_an_open(void **state)
 	free(d);
 }
 
+struct resetter {
+	struct part *part;
+	pthread_t thread;
+	atomic_bool done;
+	int error;
+};
+
 static void *reset_once(void *arg)
 {
-	assert_int_equal(part_reset(arg), 0);
+	struct resetter *r = arg;
+
+	r->error = part_reset(r->part);
+	atomic_store(&r->done, true);
 	return NULL;
 }
 
-static void field_005_reset_with_open_and_opening_channels(void **state)
+static void begin_reset(struct resetter *r, struct part *p)
 {
+	r->part = p;
+	atomic_store(&r->done, false);
+	assert_int_equal(pthread_create(&r->thread, NULL, reset_once, r), 0);
+}
+
+static void end_reset(struct resetter *r)
+{
+	wait_until(atomic_load(&r->done));
+	pthread_join(r->thread, NULL);
+	assert_int_equal(r->error, 0);
+}
+
+/* The device that is asked to open answers when it pleases: before, or after, or after the guest
+ * has asked anew. */
+static void field_005_ctl_105_reset_does_not_wait_for_an_open(void **state)
+{
+	enum {
+		TURNS = 8
+	};
 	struct part *p = start_part(NULL);
 	struct driver *d = calloc(1, sizeof(*d));
-	struct device open, opening;
+	struct device dev;
 	struct opener o;
-	pthread_t thread, reset;
-	struct driver_channel *c;
-	uint32_t status;
+	struct resetter r;
+	pthread_t thread;
 
 	driver_start(d, part_client(p));
 	d->put_on_rescind = true;
-	device_init(&open);
-	device_init(&opening);
-	opening.manual_open = true;
-	for (uint32_t i = 0; i < 5; i++) {
-		if (!i) {
-			device_offer(&open, part_server(p), 0);
-			device_offer(&opening, part_server(p), 1);
-		}
-		c = driver_claim(d, 0);
-		o.c = driver_claim(d, 1);
-		assert_int_equal(driver_open(c, 0, &status), 0);
-		exchange(c, 10, i + 1);
+	device_init(&dev);
+	dev.manual_open = true;
+	device_offer(&dev, part_server(p), 0);
+	for (uint32_t i = 0; i < TURNS; i++) {
+		bool late_success = i & 1, asked_anew = i & 2;
+
+		o.c = driver_claim(d, 0);
 		assert_int_equal(pthread_create(&thread, NULL, open_once, &o), 0);
-		sem_wait(&opening.opened);
-		assert_int_equal(pthread_create(&reset, NULL, reset_once, p), 0);
-		wait_until(atomic_load(&open.closes) == i + 1);
-		/* The device answers when it does; nobody waits for its answer but the reset. */
-		part_server_open_done(opening.ch, i & 1 ? 0xc0000001 : 0);
-		pthread_join(reset, NULL);
+		sem_wait(&dev.opened);
+		begin_reset(&r, p);
+		end_reset(&r);
 		pthread_join(thread, NULL);
 		assert_int_equal(o.error, -ENODEV);
-		/* Both were offered again, afresh. */
+		/* The guest's memory is the guest's. */
+		assert_int_equal(atomic_load(&p->server.memory.stitches), 0);
 		wait_until(atomic_load(&d->channels[0].offers) == i + 2);
-		wait_until(atomic_load(&d->channels[1].offers) == i + 2);
-		assert_int_equal(atomic_load(&c->rescinds), i + 1);
+		o.c = driver_claim(d, 0);
+		if (asked_anew)
+			assert_int_equal(pthread_create(&thread, NULL, open_once, &o), 0);
+		part_server_open_done(dev.ch, late_success ? 0 : 0xc0000001);
+		if (late_success) {
+			/* What it does with its port, it does to nobody. */
+			assert_int_equal(vmbus_ring_write_inband(&dev.port.out, VMBUS_PKT_INBAND, 0,
+								 0, "late", 4),
+					 VMBUS_RING_OK);
+			vmbus_ring_publish(&dev.port.out);
+			part_port_signal(&dev.port);
+			sem_wait(&dev.closed);
+		}
+		if (!asked_anew)
+			assert_int_equal(pthread_create(&thread, NULL, open_once, &o), 0);
+		sem_wait(&dev.opened);
+		part_server_open_done(dev.ch, 0);
+		part_port_attach(&dev.port);
+		pthread_mutex_lock(&dev.lock);
+		dev.attached = true;
+		pthread_mutex_unlock(&dev.lock);
+		pthread_join(thread, NULL);
+		assert_int_equal(o.error, 0);
+		exchange(o.c, 10, i + 1);
+		driver_close(o.c);
+		sem_wait(&dev.closed);
+		driver_put(o.c);
 	}
-	device_revoke(&open);
-	device_revoke(&opening);
+	device_revoke(&dev);
 	driver_stop(d);
 	part_destroy(p);
-	device_destroy(&open);
-	device_destroy(&opening);
+	device_destroy(&dev);
+	free(d);
+}
+
+static void reset_waits_until_an_open_device_let_go(void **state)
+{
+	struct part *p = start_part(NULL);
+	struct driver *d = calloc(1, sizeof(*d));
+	struct device dev;
+	struct resetter r;
+	struct driver_channel *c;
+	struct part_gpadl pin;
+	uint64_t words[2] = {4096, 300};
+	uint32_t status, gpadl;
+
+	driver_start(d, part_client(p));
+	d->put_on_rescind = true;
+	device_init(&dev);
+	dev.manual_close = true;
+	device_offer(&dev, part_server(p), 0);
+	for (uint32_t i = 0; i < 4; i++) {
+		c = driver_claim(d, 0);
+		assert_int_equal(driver_open(c, 0, &status), 0);
+		exchange(c, 10, i + 1);
+		assert_int_equal(part_client_gpadl_create(c->ch, words, 2, 1, false, &gpadl), 0);
+		assert_int_equal(part_server_gpadl_pin(dev.ch, gpadl, &pin), 0);
+		free(pin.words);
+		begin_reset(&r, p);
+		sem_wait(&dev.closed);
+		nap(SETTLE_NS);
+		assert_false(atomic_load(&r.done));
+		assert_int_equal(atomic_load(&c->rescinds), i);
+		device_stop(&dev);
+		part_server_close_done(dev.ch);
+		nap(SETTLE_NS);
+		assert_false(atomic_load(&r.done));
+		part_server_gpadl_unpin(dev.ch, gpadl);
+		end_reset(&r);
+		assert_int_equal(atomic_load(&c->rescinds), i + 1);
+		wait_until(atomic_load(&c->offers) == i + 2);
+	}
+	device_revoke(&dev);
+	driver_stop(d);
+	part_destroy(p);
+	device_destroy(&dev);
 	free(d);
 }
 
@@ -485,7 +573,8 @@ int main(void)
 		cmocka_unit_test(a_thousand_opens_leak_nothing),
 		cmocka_unit_test(partitions_come_and_go_without_a_trace),
 		cmocka_unit_test(field_011_revoked_at_any_moment_of_an_open),
-		cmocka_unit_test(field_005_reset_with_open_and_opening_channels),
+		cmocka_unit_test(field_005_ctl_105_reset_does_not_wait_for_an_open),
+		cmocka_unit_test(reset_waits_until_an_open_device_let_go),
 		cmocka_unit_test(a_partition_ends_with_offers_that_nobody_claimed),
 		cmocka_unit_test(each_version_carries_packets),
 		cmocka_unit_test(full_rings_drain),
