@@ -63,16 +63,16 @@ static double quantile(double *v, unsigned int n, double q)
 
 static double cell_quantile(const struct bench_cell *cell, unsigned int rounds, double q)
 {
-	double v[rounds];
+	static double v[BENCH_ROUNDS];
 
-	memcpy(v, cell->samples, sizeof(v));
+	memcpy(v, cell->samples, rounds * sizeof(*v));
 	return quantile(v, rounds, q);
 }
 
 static double cell_ratio(const struct bench_cell *of, const struct bench_cell *over,
 			 unsigned int rounds)
 {
-	double v[rounds];
+	static double v[BENCH_ROUNDS];
 
 	for (unsigned int i = 0; i < rounds; i++)
 		v[i] = of->samples[i] / over->samples[i];

@@ -20,6 +20,7 @@ enum {
 	BENCH_COLUMNS = 8,
 	BENCH_ROWS = 16,
 	BENCH_RATIOS = 4,
+	BENCH_ROUNDS = 10000, /* most */
 };
 
 enum bench_unit {

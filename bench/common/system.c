@@ -154,7 +154,7 @@ void bench_options_parse(struct bench_options *o, int *argc, char **argv, const 
 			       usage, o->rounds, o->slice_ms);
 			exit(0);
 		} else if (!strcmp(argv[i], "--rounds")) {
-			o->rounds = (unsigned int)number_of(*argc, argv, i++, 1, 10000);
+			o->rounds = (unsigned int)number_of(*argc, argv, i++, 1, BENCH_ROUNDS);
 		} else if (!strcmp(argv[i], "--slice-ms")) {
 			o->slice_ms = number_of(*argc, argv, i++, 0.01, 10000);
 		} else if (!strcmp(argv[i], "--json")) {
