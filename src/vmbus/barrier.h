@@ -8,9 +8,9 @@
  *
  * The pairs, each named again at its use:
  *
- *   release of `in` (publish)          acquire of `in` (refill, unmask)     packet bytes are visible
- *   release of `out` (release)         acquire of `out` (reserve, block)    freed bytes are free
- *   full fence after `in` (publish)    full fence after mask = 0 (unmask)   no lost "not empty"
+ *   release of `in` (publish)          acquire of `in` (refill, unmask)     packet bytes are
+ * visible release of `out` (release)         acquire of `out` (reserve, block)    freed bytes are
+ * free full fence after `in` (publish)    full fence after mask = 0 (unmask)   no lost "not empty"
  *   full fence after `out` (release)   full fence after pending (block)     no lost "room"
  *
  * verify/ proves that the two fence pairs are needed and that they suffice.
@@ -23,13 +23,23 @@
 
 #if defined(__SANITIZE_THREAD__)
 #define VMBUS_TSAN 1
-#elif defined(__has_feature)
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define VMBUS_ASAN 1
+#endif
+#if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define VMBUS_TSAN 1
+#endif
+#if __has_feature(address_sanitizer)
+#define VMBUS_ASAN 1
 #endif
 #endif
 #ifndef VMBUS_TSAN
 #define VMBUS_TSAN 0
+#endif
+#ifndef VMBUS_ASAN
+#define VMBUS_ASAN 0
 #endif
 
 #if VMBUS_TSAN
@@ -55,8 +65,8 @@ static inline void vmbus_fence_full(void)
 #if VMBUS_TSAN
 	/*
 	 * ThreadSanitizer has no model of a fence, and gcc refuses to compile one. A sequentially
-	 * consistent read-modify-write orders the machine as well. It is on a local on purpose: on a
-	 * shared object it would make every pair of fences a happens-before edge and hide races.
+	 * consistent read-modify-write orders the machine as well. It is on a local on purpose: on
+	 * a shared object it would make every pair of fences a happens-before edge and hide races.
 	 */
 	atomic_int local = 0;
 

@@ -8,8 +8,8 @@
  * cached until it says full or empty. Writing and publishing are separate steps, as are reading and
  * releasing, so a batch costs one fence.
  *
- * A writer and a reader each belong to one thread at a time; the owner locks. Nothing here allocates,
- * blocks, or trusts a byte that the peer can write.
+ * A writer and a reader each belong to one thread at a time; the owner locks. Nothing here
+ * allocates, blocks, or trusts a byte that the peer can write.
  */
 #ifndef VMBUS_RING_H
 #define VMBUS_RING_H
@@ -22,8 +22,9 @@ enum vmbus_ring_result {
 	VMBUS_RING_OK,         /**< a packet was written or read */
 	VMBUS_RING_EMPTY,      /**< nothing to read */
 	VMBUS_RING_FULL,       /**< no room now */
-	VMBUS_RING_TOO_LARGE,  /**< writer: can never fit, nothing was written. Reader: over the caller's
-				    limit; skipped, its size is in total_size, the ring goes on */
+	VMBUS_RING_TOO_LARGE,  /**< writer: can never fit, nothing was written. Reader: over the
+				  caller's  limit; skipped, its size is in total_size, the ring goes
+				  on */
 	VMBUS_RING_BAD_PACKET, /**< this packet only; it was consumed */
 	VMBUS_RING_CLOSED,     /**< not attached */
 	VMBUS_RING_CORRUPT,    /**< the peer broke the ring; final */
@@ -44,10 +45,10 @@ enum vmbus_packet_type {
 
 /** The control page; each word has one writer. */
 struct vmbus_ring_control {
-	uint32_t in;       /**< writer: offset of the next packet to be written */
-	uint32_t out;      /**< reader: offset of the next packet to be read */
-	uint32_t mask;     /**< reader: nonzero, do not signal "became non-empty" */
-	uint32_t pending;  /**< writer: nonzero, signal when so many bytes are free */
+	uint32_t in;      /**< writer: offset of the next packet to be written */
+	uint32_t out;     /**< reader: offset of the next packet to be read */
+	uint32_t mask;    /**< reader: nonzero, do not signal "became non-empty" */
+	uint32_t pending; /**< writer: nonzero, signal when so many bytes are free */
 	uint32_t reserved[12];
 	uint32_t features; /**< writer: bit 0, `pending` is honoured */
 };
@@ -61,32 +62,36 @@ struct vmbus_ring_view {
 	bool mirrored;         /**< data[size..2*size) is data[0..size) again */
 };
 
+/* Private to ring.h and ring.c; embedded by the owner. All zeroes is a ring that is closed. */
 struct vmbus_ring_writer {
-	struct vmbus_ring_control *control;
+	struct vmbus_ring_control *control; /* NULL: closed or corrupt */
 	uint8_t *data;
-	uint8_t *const *pages;
+	uint32_t linear; /* data[0..linear) is mapped in one piece; 0: scattered */
 	uint32_t size;
 	uint32_t in;        /* where the next packet goes */
+	uint32_t room;      /* bytes that surely are free; at most the largest packet */
 	uint32_t published; /* `in` as the peer was told */
-	uint32_t out;       /* the peer's, as last loaded */
-	bool mirrored;
 	bool blocked;       /* `pending` is set */
 	bool corrupt;
+	uint8_t *const *pages;
 };
 
 struct vmbus_ring_reader {
-	struct vmbus_ring_control *control;
+	struct vmbus_ring_control *control; /* NULL: closed or corrupt */
 	uint8_t *data;
-	uint8_t *const *pages;
+	uint32_t linear;
 	uint32_t size;
-	uint32_t out;      /* where the next packet is */
-	uint32_t released; /* `out` as the peer was told */
-	uint32_t in;       /* the peer's, as last loaded */
-	bool mirrored;
+	uint32_t out;       /* where the next packet is */
+	uint32_t available; /* bytes known to be there, from a checked index */
+	uint32_t released;  /* `out` as the peer was told */
 	bool corrupt;
+	uint8_t *const *pages;
 };
 
-/** What to write. The extra header is a multiple of 8 bytes. */
+/**
+ * What to write. The extra header is a multiple of 8 bytes. The payload can be in two pieces, of
+ * which the first is then a multiple of 8 bytes.
+ */
 struct vmbus_packet_out {
 	uint16_t type;
 	uint16_t flags;
@@ -95,41 +100,62 @@ struct vmbus_packet_out {
 	uint32_t header_size;
 	const void *payload;
 	uint32_t payload_size;
+	const void *tail; /**< the second piece */
+	uint32_t tail_size;
 };
 
 /** A packet in the caller's buffer, checked; every length in it is the checked one. */
 struct vmbus_packet_in {
 	uint16_t type;
-	uint16_t flags;            /**< known bits only */
+	uint16_t flags; /**< known bits only */
 	bool completion_requested;
-	uint64_t transaction_id;   /**< 0 unless a completion is asked for or this is one */
-	uint32_t header_size;      /**< descriptor and extra header */
-	uint32_t total_size;       /**< descriptor, extra header, padded payload */
-	const uint8_t *header;     /**< extra header, header_size - 16 bytes */
+	uint64_t transaction_id; /**< 0 unless a completion is asked for or this is one */
+	uint32_t header_size;    /**< descriptor and extra header */
+	uint32_t total_size;     /**< descriptor, extra header, padded payload */
+	const uint8_t *header;   /**< extra header, header_size - 16 bytes */
 	const uint8_t *payload;
-	uint32_t payload_size;     /**< padded to 8 */
+	uint32_t payload_size; /**< padded to 8 */
 };
 
 /* ---- attaching (ring.c) ---- */
 
+/**
+ * Data bytes of both rings of a channel: `downstream` pages of @p pages make the ring toward the
+ * host, each ring beginning with its control page.
+ * @return false: a ring would have no data.
+ */
+bool vmbus_ring_geometry(uint32_t pages, uint32_t downstream, uint32_t *to_host,
+			 uint32_t *to_guest);
+
 /** Guest, before the ring is announced: indices, mask, pending and features are 0. */
 void vmbus_ring_init_control(void *control);
-/** Takes the indices from the control page; CORRUPT if one is invalid. Announces `pending`. */
+
+/**
+ * Takes the indices from the control page and goes on from there; CORRUPT if one is invalid or the
+ * view is none. The writer announces that it honours `pending`. Behave once as if signals were
+ * owed.
+ */
 enum vmbus_ring_result vmbus_ring_writer_attach(struct vmbus_ring_writer *w,
 						const struct vmbus_ring_view *view);
 enum vmbus_ring_result vmbus_ring_reader_attach(struct vmbus_ring_reader *r,
 						const struct vmbus_ring_view *view);
 
+/** The memory goes away: from here on everything is CLOSED, and nothing touches it. */
+void vmbus_ring_writer_detach(struct vmbus_ring_writer *w);
+void vmbus_ring_reader_detach(struct vmbus_ring_reader *r);
+
 /* ---- out of line: packets that wrap in an unmirrored view, scattered pages, rare outcomes ---- */
-void vmbus_ring_put_split(const struct vmbus_ring_writer *w, uint32_t offset, const void *from,
-			  uint32_t size);
-void vmbus_ring_get_split(const struct vmbus_ring_reader *r, uint32_t offset, void *to,
-			  uint32_t size);
-enum vmbus_ring_result vmbus_ring_write_parts(struct vmbus_ring_writer *w,
+enum vmbus_ring_result vmbus_ring_reserve_slow(struct vmbus_ring_writer *w, uint32_t total);
+enum vmbus_ring_result vmbus_ring_write_split(struct vmbus_ring_writer *w,
 					      const struct vmbus_packet_out *p, uint32_t total);
-enum vmbus_ring_result vmbus_ring_read_other(struct vmbus_ring_reader *r, void *buf, uint32_t cap,
-					     struct vmbus_packet_in *p);
-bool vmbus_ring_reserve_slow(struct vmbus_ring_writer *w, uint32_t total);
+enum vmbus_ring_result vmbus_ring_write_inband_slow(struct vmbus_ring_writer *w, uint16_t type,
+						    uint16_t flags, uint64_t id,
+						    const void *payload, uint32_t size);
+enum vmbus_ring_result vmbus_ring_fail(struct vmbus_ring_reader *r);
+uint64_t vmbus_ring_word(const struct vmbus_ring_reader *r, uint32_t offset);
+enum vmbus_ring_result vmbus_ring_read_other(struct vmbus_ring_reader *r, uint64_t descriptor,
+					     void *buf, uint32_t cap, struct vmbus_packet_in *p);
+bool vmbus_ring_release_signal(struct vmbus_ring_reader *r, uint32_t old, uint32_t pending);
 
 /* ---- arithmetic ---- */
 
@@ -157,9 +183,9 @@ static inline uint32_t vmbus_round8(uint32_t n)
 }
 
 /** Ring bytes of a packet, trailer included; 0: more than the length field can say. */
-static inline uint32_t vmbus_ring_packet_size(uint32_t header, uint32_t payload)
+static inline uint32_t vmbus_ring_packet_size(uint32_t header, uint64_t payload)
 {
-	uint64_t body = VMBUS_PKT_DESCRIPTOR + (uint64_t)header + (((uint64_t)payload + 7) & ~7ull);
+	uint64_t body = VMBUS_PKT_DESCRIPTOR + (uint64_t)header + ((payload + 7) & ~7ull);
 
 	if (vmbus_unlikely(body / 8 > VMBUS_PKT_UNITS_MAX || header % 8))
 		return 0;
@@ -198,36 +224,22 @@ static inline uint32_t vmbus_ring_writer_largest_payload(const struct vmbus_ring
 	return room < most ? room : most;
 }
 
-/** Whether the peer says that it honours `pending`; `control` is that of the ring the peer writes. */
-static inline bool vmbus_ring_peer_has_feature(const struct vmbus_ring_reader *r)
-{
-	return vmbus_load32_relaxed(&r->control->features) & 1;
-}
-
-static inline bool vmbus_ring_fits(const struct vmbus_ring_writer *w, uint32_t total)
-{
-	return total < w->size - vmbus_ring_used(w->in, w->out, w->size);
-}
+/** Bytes that a packet, trailer included, can have now; looks at the peer's index below @p want. */
+uint32_t vmbus_ring_writer_room(struct vmbus_ring_writer *w, uint32_t want);
 
 static inline enum vmbus_ring_result vmbus_ring_reserve(struct vmbus_ring_writer *w, uint32_t total)
 {
-	if (vmbus_unlikely(!total || total > vmbus_ring_writer_largest(w)))
-		return w->control ? VMBUS_RING_TOO_LARGE : VMBUS_RING_CLOSED;
-	if (vmbus_likely(vmbus_ring_fits(w, total) && !w->corrupt))
+	/* 0, a packet that no length can describe, goes the slow way too */
+	if (vmbus_likely(total - 1 < w->room))
 		return VMBUS_RING_OK;
-	if (vmbus_ring_reserve_slow(w, total))
-		return VMBUS_RING_OK;
-	return w->corrupt ? VMBUS_RING_CORRUPT : VMBUS_RING_FULL;
-}
-
-static inline bool vmbus_ring_writer_linear(const struct vmbus_ring_writer *w, uint32_t total)
-{
-	return w->data && (w->mirrored || total <= w->size - w->in);
+	return vmbus_ring_reserve_slow(w, total);
 }
 
 static inline uint64_t vmbus_packet_descriptor(uint16_t type, uint32_t header, uint32_t total,
 					       uint16_t flags)
 {
+	/* bits that nobody knows are never sent, and a completion has none */
+	flags &= type == VMBUS_PKT_COMPLETION ? 0 : VMBUS_PKT_FLAG_COMPLETION_REQUESTED;
 	return type | (uint64_t)((VMBUS_PKT_DESCRIPTOR + header) / 8) << 16 |
 	       (uint64_t)((total - VMBUS_PKT_TRAILER) / 8) << 32 | (uint64_t)flags << 48;
 }
@@ -236,70 +248,100 @@ static inline uint64_t vmbus_packet_descriptor(uint16_t type, uint32_t header, u
 static inline void vmbus_ring_placed(struct vmbus_ring_writer *w, uint32_t total)
 {
 	w->in = vmbus_ring_advance(w->in, total, w->size);
+	w->room -= total;
 	if (vmbus_unlikely(w->blocked)) {
 		vmbus_store32_relaxed(&w->control->pending, 0);
 		w->blocked = false;
 	}
 }
 
-/** Writes one packet at the private index; the peer sees it after vmbus_ring_publish(). */
+/* The descriptor's two words. Returns where the packet goes on. */
+static inline uint8_t *vmbus_ring_put_descriptor(uint8_t *at, uint64_t descriptor, uint64_t id)
+{
+	vmbus_store64_relaxed(at, descriptor);
+	vmbus_store64_relaxed(at + 8, id);
+	return at + VMBUS_PKT_DESCRIPTOR;
+}
+
+static inline void vmbus_ring_put_trailer(uint8_t *at, uint32_t total, uint32_t in)
+{
+	vmbus_store64_relaxed(at + total - VMBUS_PKT_TRAILER, (uint64_t)in << 32);
+}
+
+/**
+ * Writes one packet at the private index; the peer sees it after vmbus_ring_publish(). The caller
+ * chooses type and header; a wrong choice is for the peer to find.
+ */
 static inline enum vmbus_ring_result vmbus_ring_write(struct vmbus_ring_writer *w,
 						      const struct vmbus_packet_out *p)
 {
-	uint32_t total = vmbus_ring_packet_size(p->header_size, p->payload_size);
+	uint64_t payload = (uint64_t)p->payload_size + p->tail_size;
+	uint32_t total = vmbus_ring_packet_size(p->header_size, payload);
 	enum vmbus_ring_result result = vmbus_ring_reserve(w, total);
-	uint8_t *at;
+	uint8_t *at, *to;
 
 	if (vmbus_unlikely(result != VMBUS_RING_OK))
 		return result;
-	if (vmbus_unlikely(!vmbus_ring_writer_linear(w, total)))
-		return vmbus_ring_write_parts(w, p, total);
+	if (vmbus_unlikely(w->in + total > w->linear))
+		return vmbus_ring_write_split(w, p, total);
 	at = w->data + w->in;
-	vmbus_store64_relaxed(
-		at, vmbus_packet_descriptor(p->type, p->header_size, total, p->flags));
-	vmbus_store64_relaxed(at + 8, p->transaction_id);
-	if (p->header_size)
-		vmbus_shared_put(at + VMBUS_PKT_DESCRIPTOR, p->header, p->header_size);
-	vmbus_shared_put(at + VMBUS_PKT_DESCRIPTOR + p->header_size, p->payload, p->payload_size);
-	vmbus_store64_relaxed(at + total - VMBUS_PKT_TRAILER, (uint64_t)w->in << 32);
+	to = vmbus_ring_put_descriptor(
+		at, vmbus_packet_descriptor(p->type, p->header_size, total, p->flags),
+		p->transaction_id);
+	if (p->header_size) {
+		vmbus_shared_put(to, p->header, p->header_size);
+		to += p->header_size;
+	}
+	vmbus_shared_put(to, p->payload, p->payload_size);
+	if (p->tail_size)
+		vmbus_shared_put(to + p->payload_size, p->tail, p->tail_size);
+	vmbus_ring_put_trailer(at, total, w->in);
 	vmbus_ring_placed(w, total);
 	return VMBUS_RING_OK;
 }
 
-/** The same for a packet without extra header. */
-static inline enum vmbus_ring_result vmbus_ring_write_inband(struct vmbus_ring_writer *w,
-							     uint16_t type, uint16_t flags,
-							     uint64_t id, const void *payload,
-							     uint32_t size)
+/** The same for a packet without extra header. In line, because most packets are this. */
+static inline __attribute__((always_inline)) enum vmbus_ring_result
+vmbus_ring_write_inband(struct vmbus_ring_writer *w, uint16_t type, uint16_t flags, uint64_t id,
+			const void *payload, uint32_t size)
 {
-	struct vmbus_packet_out p = {
-		.type = type,
-		.flags = flags,
-		.transaction_id = id,
-		.payload = payload,
-		.payload_size = size,
-	};
+	uint32_t total = vmbus_ring_packet_size(0, size);
+	uint8_t *at;
 
-	return vmbus_ring_write(w, &p);
+	if (vmbus_unlikely(total - 1 >= w->room || w->in + total > w->linear))
+		return vmbus_ring_write_inband_slow(w, type, flags, id, payload, size);
+	at = w->data + w->in;
+	vmbus_shared_put(
+		vmbus_ring_put_descriptor(at, vmbus_packet_descriptor(type, 0, total, flags), id),
+		payload, size);
+	vmbus_ring_put_trailer(at, total, w->in);
+	vmbus_ring_placed(w, total);
+	return VMBUS_RING_OK;
 }
 
-/** Shows the peer all that was written (W3 to W7). @return a signal is owed. */
+/**
+ * Shows the peer all that was written (W3 to W7).
+ * @return a signal is owed: send it now, or at the latest before waiting for room.
+ */
 static inline bool vmbus_ring_publish(struct vmbus_ring_writer *w)
 {
 	uint32_t old = w->published, mask;
 
 	if (vmbus_unlikely(w->in == old))
 		return false;
-	vmbus_store32_release(&w->control->in, w->in); /* pairs with the reader's acquire of `in` */
+	vmbus_store32_release(&w->control->in, w->in); /* pairs with the acquire in a refill */
 	w->published = w->in;
 	vmbus_fence_full(); /* pairs with the fence in vmbus_ring_unmask() */
-	mask = vmbus_load32_acquire(&w->control->mask);
+	mask = vmbus_load32_acquire(&w->control->mask); /* acquire: before `out` */
 	return mask == 0 && vmbus_load32_relaxed(&w->control->out) == old;
 }
 
 /**
- * No room for @p need bytes (trailer included): asks the peer to signal. Publish first.
- * @return true: sleep until a signal, then write again; false: there is room now.
+ * No room for @p need bytes (trailer included; at most the largest packet): asks the peer to signal
+ * (B1 to B4). Publish and send the signal that is owed first; what is left unpublished is counted
+ * in. A peer without the feature, and some with it, never signal: whoever sleeps also polls.
+ * @return true: sleep until a signal, then write again; false: there is room now. A ring that is
+ * corrupt or closed has nothing to wake for: true, and the next write says which.
  */
 bool vmbus_ring_writer_block(struct vmbus_ring_writer *w, uint32_t need);
 /** Does not want to write any more. */
@@ -322,23 +364,33 @@ static inline bool vmbus_ring_reader_corrupt(const struct vmbus_ring_reader *r)
 	return r->corrupt;
 }
 
-/** Whether there is something to read, a corrupt index included. One load. */
-static inline bool vmbus_ring_has_data(const struct vmbus_ring_reader *r)
+/** Whether the peer, as writer of the ring that we read, says that it honours our `pending`. */
+static inline bool vmbus_ring_peer_has_feature(const struct vmbus_ring_reader *r)
 {
-	return r->in != r->out || vmbus_load32_relaxed(&r->control->in) != r->out;
+	return r->control && (vmbus_load32_relaxed(&r->control->features) & 1);
 }
 
-/* Reloads the peer's index. False: the ring is corrupt. */
-static inline bool vmbus_ring_refill(struct vmbus_ring_reader *r)
+/** Whether a read would say anything but EMPTY; false once it has said CORRUPT. At most one load.
+ */
+static inline bool vmbus_ring_has_data(const struct vmbus_ring_reader *r)
 {
-	uint32_t in = vmbus_load32_acquire(&r->control->in); /* pairs with the writer's release */
+	return r->available || (r->control && vmbus_load32_acquire(&r->control->in) != r->out);
+}
 
-	if (vmbus_unlikely(!vmbus_ring_index_valid(in, r->size))) {
-		r->corrupt = true;
-		return false;
-	}
-	r->in = in;
-	return true;
+/* Everything known was read: looks at the peer's index. */
+static inline enum vmbus_ring_result vmbus_ring_refill(struct vmbus_ring_reader *r)
+{
+	uint32_t in;
+
+	if (vmbus_unlikely(!r->control))
+		return vmbus_ring_fail(r);
+	in = vmbus_load32_acquire(&r->control->in); /* pairs with the release in a publish */
+	if (in == r->out)
+		return VMBUS_RING_EMPTY;
+	if (vmbus_unlikely(!vmbus_ring_index_valid(in, r->size)))
+		return vmbus_ring_fail(r);
+	r->available = vmbus_ring_used(in, r->out, r->size);
+	return VMBUS_RING_OK;
 }
 
 static inline void vmbus_packet_describe(struct vmbus_packet_in *p, uint64_t descriptor,
@@ -357,65 +409,65 @@ static inline void vmbus_packet_describe(struct vmbus_packet_in *p, uint64_t des
 	p->payload_size = p->total_size - offset;
 }
 
+/* An in-band packet or completion without extra header. */
+static inline bool vmbus_packet_plain(uint64_t descriptor)
+{
+	uint32_t kind = (uint32_t)descriptor;
+
+	return kind == (VMBUS_PKT_INBAND | 2u << 16) || kind == (VMBUS_PKT_COMPLETION | 2u << 16);
+}
+
 /**
  * Copies the next packet, descriptor first, into @p buf (8-aligned, @p cap bytes) and describes it.
- * Every shared byte is fetched once; what is described is the private copy. The space is the peer's
- * again only after vmbus_ring_release().
+ * Every shared byte is fetched once: the descriptor into registers, where it is checked and from
+ * where it goes into @p buf, the rest by as much as the checked length says. The space is the
+ * peer's again only after vmbus_ring_release(). After TOO_LARGE @p p has everything but header and
+ * payload.
  */
-static inline enum vmbus_ring_result vmbus_ring_read(struct vmbus_ring_reader *r, void *buf,
-						     uint32_t cap, struct vmbus_packet_in *p)
+static inline __attribute__((always_inline)) enum vmbus_ring_result
+vmbus_ring_read(struct vmbus_ring_reader *r, void *buf, uint32_t cap, struct vmbus_packet_in *p)
 {
-	uint32_t available = vmbus_ring_used(r->in, r->out, r->size);
-	uint64_t descriptor, id, type;
-	uint32_t total, offset8;
+	uint64_t descriptor, id, *copy = buf;
+	uint32_t total;
 	const uint8_t *at;
 
-	if (!available) {
-		if (vmbus_unlikely(r->corrupt))
-			return VMBUS_RING_CORRUPT;
-		if (vmbus_unlikely(!vmbus_ring_refill(r)))
-			return VMBUS_RING_CORRUPT;
-		available = vmbus_ring_used(r->in, r->out, r->size);
-		if (!available)
-			return VMBUS_RING_EMPTY;
+	if (!r->available) {
+		enum vmbus_ring_result result = vmbus_ring_refill(r);
+
+		if (result != VMBUS_RING_OK)
+			return result;
 	}
-	if (vmbus_unlikely(r->corrupt || available < VMBUS_PKT_SMALLEST || !r->data ||
-			   (!r->mirrored && available > r->size - r->out)))
-		return vmbus_ring_read_other(r, buf, cap, p);
+	if (vmbus_unlikely(r->out + VMBUS_PKT_DESCRIPTOR > r->linear))
+		return vmbus_ring_read_other(r, vmbus_ring_word(r, r->out), buf, cap, p);
 	at = r->data + r->out;
 	descriptor = vmbus_load64_relaxed(at);
 	total = (uint32_t)(descriptor >> 32 & 0xffff) * 8;
-	offset8 = (uint32_t)(descriptor >> 16 & 0xffff);
-	type = descriptor & 0xffff;
-	/* anything but a sound in-band packet or completion that fits is looked at elsewhere */
-	if (vmbus_unlikely((type != VMBUS_PKT_INBAND && type != VMBUS_PKT_COMPLETION) ||
-			   offset8 < 2 || offset8 * 8 > total ||
-			   total + VMBUS_PKT_TRAILER > available || total > cap))
-		return vmbus_ring_read_other(r, buf, cap, p);
+	if (vmbus_unlikely(!vmbus_packet_plain(descriptor) || total < VMBUS_PKT_DESCRIPTOR ||
+			   total + VMBUS_PKT_TRAILER > r->available || total > cap ||
+			   r->out + total > r->linear))
+		return vmbus_ring_read_other(r, descriptor, buf, cap, p);
 	id = vmbus_load64_relaxed(at + 8);
-	((uint64_t *)buf)[0] = descriptor;
-	((uint64_t *)buf)[1] = id;
-	vmbus_shared_get((uint8_t *)buf + VMBUS_PKT_DESCRIPTOR, at + VMBUS_PKT_DESCRIPTOR,
-			 total - VMBUS_PKT_DESCRIPTOR);
+	copy[0] = VMBUS_LE64(descriptor);
+	copy[1] = VMBUS_LE64(id);
+	vmbus_shared_get(copy + 2, at + VMBUS_PKT_DESCRIPTOR, total - VMBUS_PKT_DESCRIPTOR);
 	r->out = vmbus_ring_advance(r->out, total + VMBUS_PKT_TRAILER, r->size);
+	r->available -= total + VMBUS_PKT_TRAILER;
 	vmbus_packet_describe(p, descriptor, id, buf);
 	return VMBUS_RING_OK;
 }
-
-/* Whether giving back the space crossed what the peer waits for (R5 to R7). */
-bool vmbus_ring_release_signal(struct vmbus_ring_reader *r, uint32_t old, uint32_t pending);
 
 /** Gives back the space of all that was read (R3 to R7). @return a room signal is owed. */
 static inline bool vmbus_ring_release(struct vmbus_ring_reader *r)
 {
 	uint32_t old = r->released, pending;
 
-	if (r->out == old)
+	if (vmbus_unlikely(r->out == old))
 		return false;
-	vmbus_store32_release(&r->control->out, r->out); /* pairs with the writer's acquire of `out` */
+	/* pairs with the acquire in vmbus_ring_reserve_slow(): what was read stays read */
+	vmbus_store32_release(&r->control->out, r->out);
 	r->released = r->out;
 	vmbus_fence_full(); /* pairs with the fence in vmbus_ring_writer_block() */
-	pending = vmbus_load32_acquire(&r->control->pending);
+	pending = vmbus_load32_acquire(&r->control->pending); /* acquire: before `in` */
 	if (vmbus_likely(!pending))
 		return false;
 	return vmbus_ring_release_signal(r, old, pending);
@@ -424,18 +476,21 @@ static inline bool vmbus_ring_release(struct vmbus_ring_reader *r)
 /** Tells the writer not to signal; only an optimisation. */
 static inline void vmbus_ring_mask(struct vmbus_ring_reader *r)
 {
-	vmbus_store32_relaxed(&r->control->mask, 1);
+	if (r->control)
+		vmbus_store32_relaxed(&r->control->mask, 1);
 }
 
-/** Before sleeping (I2 to I4). @return true: there is something to read, do not sleep. */
+/**
+ * Before sleeping, after resetting what is slept on (I2 to I4).
+ * @return true: there is something to read, an index that is corrupt included; do not sleep.
+ */
 static inline bool vmbus_ring_unmask(struct vmbus_ring_reader *r)
 {
+	if (vmbus_unlikely(!r->control))
+		return false;
 	vmbus_store32_relaxed(&r->control->mask, 0);
 	vmbus_fence_full(); /* pairs with the fence in vmbus_ring_publish() */
-	if (vmbus_unlikely(r->corrupt))
-		return false;
-	/* an invalid index is for the next read to report */
-	return !vmbus_ring_refill(r) || r->in != r->out;
+	return vmbus_ring_has_data(r);
 }
 
 #endif

@@ -31,15 +31,13 @@ static inline void copy_block(uint8_t *to, const uint8_t *from)
 	*(volatile vmbus_u128_any *)(to + 48) = d;
 }
 
-#if defined(__x86_64__)
+/* AddressSanitizer does not see into assembly. */
+#if defined(__x86_64__) && !VMBUS_ASAN
 /* One string instruction reads and writes each byte once, at the speed of the caches. */
 static inline void copy_words(uint8_t *to, const uint8_t *from, size_t size)
 {
 	if (size >= 1024) {
-		__asm__ __volatile__("rep movsb"
-				     : "+D"(to), "+S"(from), "+c"(size)
-				     :
-				     : "memory");
+		__asm__ __volatile__("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
 		return;
 	}
 	for (; size >= 64; size -= 64, to += 64, from += 64)
@@ -74,7 +72,8 @@ VMBUS_NO_TSAN void vmbus_shared_put_long(void *shared, const void *from, size_t 
 
 	copy_words(shared, from, whole);
 	if (size % 8)
-		vmbus_copy_put_tail((uint8_t *)shared + whole, (const uint8_t *)from + whole, size % 8);
+		vmbus_copy_put_tail((uint8_t *)shared + whole, (const uint8_t *)from + whole,
+				    size % 8);
 }
 
 VMBUS_NO_TSAN void vmbus_shared_get_long(void *to, const void *shared, size_t size)

@@ -17,13 +17,14 @@
 
 #include "vmbus/barrier.h"
 
-/** Up to here a copy is made in line, in steps of 16 bytes; beyond, a call costs less than it saves. */
+/** Up to here a copy is made in line, in steps of 16 bytes; beyond, a call costs less than it
+ * saves. */
 #define VMBUS_COPY_INLINE_MAX 128u
 
 #if VMBUS_TSAN
 #define VMBUS_COPY_FN static VMBUS_NO_TSAN __attribute__((noinline, unused))
 #else
-#define VMBUS_COPY_FN static inline
+#define VMBUS_COPY_FN static inline __attribute__((always_inline))
 #endif
 
 /* Private memory can have any alignment and any type. */
@@ -44,7 +45,8 @@ void vmbus_shared_get_long(void *to, const void *shared, size_t size);
 VMBUS_COPY_FN void vmbus_copy_put8(void *shared, const void *from)
 {
 #if VMBUS_TSAN
-	__atomic_store_n((vmbus_u64_shared *)shared, *(const vmbus_u64_any *)from, __ATOMIC_RELAXED);
+	__atomic_store_n((vmbus_u64_shared *)shared, *(const vmbus_u64_any *)from,
+			 __ATOMIC_RELAXED);
 #else
 	*(volatile vmbus_u64_shared *)shared = *(const vmbus_u64_any *)from;
 #endif
@@ -97,21 +99,26 @@ VMBUS_COPY_FN void vmbus_shared_put(void *shared, const void *from, size_t size)
 {
 	uint8_t *to = shared;
 	const uint8_t *p = from;
+	size_t i = 0;
 
 	if (vmbus_unlikely(size > VMBUS_COPY_INLINE_MAX)) {
 		vmbus_shared_put_long(to, p, size);
 		return;
 	}
-	for (; size >= 16; size -= 16, to += 16, p += 16)
-		vmbus_copy_put16(to, p);
-	if (size >= 8) {
-		vmbus_copy_put8(to, p);
-		to += 8;
-		p += 8;
-		size -= 8;
+	for (; i + 32 <= size; i += 32) {
+		vmbus_copy_put16(to + i, p + i);
+		vmbus_copy_put16(to + i + 16, p + i + 16);
 	}
-	if (vmbus_unlikely(size))
-		vmbus_copy_put_tail(to, p, size);
+	if (size & 16) {
+		vmbus_copy_put16(to + i, p + i);
+		i += 16;
+	}
+	if (size & 8) {
+		vmbus_copy_put8(to + i, p + i);
+		i += 8;
+	}
+	if (vmbus_unlikely(size & 7))
+		vmbus_copy_put_tail(to + i, p + i, size & 7);
 }
 
 /** Shared to private. @p shared is 8-aligned and @p size a multiple of 8. */
@@ -119,15 +126,22 @@ VMBUS_COPY_FN void vmbus_shared_get(void *to, const void *shared, size_t size)
 {
 	const uint8_t *from = shared;
 	uint8_t *p = to;
+	size_t i = 0;
 
 	if (vmbus_unlikely(size > VMBUS_COPY_INLINE_MAX)) {
 		vmbus_shared_get_long(p, from, size);
 		return;
 	}
-	for (; size >= 16; size -= 16, p += 16, from += 16)
-		vmbus_copy_get16(p, from);
-	if (size)
-		vmbus_copy_get8(p, from);
+	for (; i + 32 <= size; i += 32) {
+		vmbus_copy_get16(p + i, from + i);
+		vmbus_copy_get16(p + i + 16, from + i + 16);
+	}
+	if (size & 16) {
+		vmbus_copy_get16(p + i, from + i);
+		i += 16;
+	}
+	if (size & 8)
+		vmbus_copy_get8(p + i, from + i);
 }
 
 #endif
