@@ -133,6 +133,17 @@ def run_all(programs, jobs, report):
     return outcomes
 
 
+def up_to_date(program, folder):
+    """Whether ninja has nothing left to do for what the program's command names in the folder."""
+    top = os.path.join(ROOT, folder) + os.sep
+    files = [os.path.relpath(word, top) for word in program.command if word.startswith(top)]
+    if not files:
+        return False
+    asked = subprocess.run(['ninja', '-C', folder, '-n', *files], cwd=ROOT, capture_output=True,
+                           text=True, check=False)
+    return asked.returncode == 0 and 'no work to do' in asked.stdout
+
+
 def of_meson(folder, wrapper=(), timeout_factor=1, env=None):
     """The tests that a build folder registers. ValueError says why they cannot be listed."""
     listing = subprocess.run(['meson', 'introspect', '--tests', folder], cwd=ROOT,
