@@ -13,13 +13,19 @@ static ULONG ExternalOption = ECHO_DEFAULT_EXTERNAL;
 
 static NTSTATUS ReadOptions(PUNICODE_STRING RegistryPath)
 {
-	const ULONG flags = RTL_QUERY_REGISTRY_DIRECT | RTL_QUERY_REGISTRY_TYPECHECK |
-			    REG_DWORD << RTL_QUERY_REGISTRY_TYPECHECK_SHIFT;
+	const ULONG flags = RTL_QUERY_REGISTRY_DIRECT | RTL_QUERY_REGISTRY_TYPECHECK;
+	const ULONG number = REG_DWORD << RTL_QUERY_REGISTRY_TYPECHECK_SHIFT;
 	ULONG ring = ECHO_DEFAULT_RING, external = ECHO_DEFAULT_EXTERNAL / 1024;
 	RTL_QUERY_REGISTRY_TABLE table[] = {
 		{.Flags = RTL_QUERY_REGISTRY_SUBKEY, .Name = (PWSTR)L"Parameters"},
-		{.Flags = flags, .Name = (PWSTR)L"ring", .EntryContext = &ring},
-		{.Flags = flags, .Name = (PWSTR)L"external", .EntryContext = &external},
+		{.Flags = flags,
+		 .Name = (PWSTR)L"ring",
+		 .EntryContext = &ring,
+		 .DefaultType = number},
+		{.Flags = flags,
+		 .Name = (PWSTR)L"external",
+		 .EntryContext = &external,
+		 .DefaultType = number},
 		{0},
 	};
 	NTSTATUS status = RtlQueryRegistryValues(RTL_REGISTRY_ABSOLUTE, RegistryPath->Buffer, table,
@@ -27,14 +33,14 @@ static NTSTATUS ReadOptions(PUNICODE_STRING RegistryPath)
 
 	if (!NT_SUCCESS(status)) {
 		DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL,
-			   "echo_vsc: ring= and external= are numbers\n");
+			   "ring= and external= are numbers\n");
 		return status;
 	}
 	if (ring < 2 || ring > ECHO_MAXIMUM_RING || !external ||
 	    external > ECHO_RAW_MAXIMUM_EXTERNAL / 1024) {
 		DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL,
-			   "echo_vsc: ring= is 2 to %u pages, external= is 1 to %u KiB\n",
-			   ECHO_MAXIMUM_RING, ECHO_RAW_MAXIMUM_EXTERNAL / 1024);
+			   "ring= is 2 to %u pages, external= is 1 to %u KiB\n", ECHO_MAXIMUM_RING,
+			   ECHO_RAW_MAXIMUM_EXTERNAL / 1024);
 		return STATUS_INVALID_PARAMETER;
 	}
 	RingOption = ring;

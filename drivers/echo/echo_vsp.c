@@ -15,13 +15,19 @@ static ULONG QuotaOption = ECHO_DEFAULT_QUOTA;
 
 static NTSTATUS ReadOptions(PUNICODE_STRING RegistryPath)
 {
-	const ULONG flags = RTL_QUERY_REGISTRY_DIRECT | RTL_QUERY_REGISTRY_TYPECHECK |
-			    REG_DWORD << RTL_QUERY_REGISTRY_TYPECHECK_SHIFT;
+	const ULONG flags = RTL_QUERY_REGISTRY_DIRECT | RTL_QUERY_REGISTRY_TYPECHECK;
+	const ULONG number = REG_DWORD << RTL_QUERY_REGISTRY_TYPECHECK_SHIFT;
 	ULONG channels = 1, quota = ECHO_DEFAULT_QUOTA;
 	RTL_QUERY_REGISTRY_TABLE table[] = {
 		{.Flags = RTL_QUERY_REGISTRY_SUBKEY, .Name = (PWSTR)L"Parameters"},
-		{.Flags = flags, .Name = (PWSTR)L"channels", .EntryContext = &channels},
-		{.Flags = flags, .Name = (PWSTR)L"quota", .EntryContext = &quota},
+		{.Flags = flags,
+		 .Name = (PWSTR)L"channels",
+		 .EntryContext = &channels,
+		 .DefaultType = number},
+		{.Flags = flags,
+		 .Name = (PWSTR)L"quota",
+		 .EntryContext = &quota,
+		 .DefaultType = number},
 		{0},
 	};
 	NTSTATUS status = RtlQueryRegistryValues(RTL_REGISTRY_ABSOLUTE, RegistryPath->Buffer, table,
@@ -29,13 +35,13 @@ static NTSTATUS ReadOptions(PUNICODE_STRING RegistryPath)
 
 	if (!NT_SUCCESS(status)) {
 		DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL,
-			   "echo_vsp: channels= and quota= are numbers\n");
+			   "channels= and quota= are numbers\n");
 		return status;
 	}
 	if (!channels || channels > ECHO_MAXIMUM_CHANNELS || !quota || quota > ECHO_MAXIMUM_QUOTA) {
 		DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL,
-			   "echo_vsp: channels= is 1 to %u, quota= is 1 to %u\n",
-			   ECHO_MAXIMUM_CHANNELS, ECHO_MAXIMUM_QUOTA);
+			   "channels= is 1 to %u, quota= is 1 to %u\n", ECHO_MAXIMUM_CHANNELS,
+			   ECHO_MAXIMUM_QUOTA);
 		return STATUS_INVALID_PARAMETER;
 	}
 	ChannelOption = channels;
