@@ -143,14 +143,15 @@ static void never_poll_means_never(void **state)
 	worker_init(&b, &w, 1);
 	part_port_attach(&w.port);
 	for (uint32_t i = 1; i <= 50; i++) {
-		wait_until(atomic_load(&w.parks) == i);
+		wait_until(atomic_load(&w.parks) >= i);
 		atomic_fetch_add(&w.posted, 1);
 		part_port_kick(&w.port);
 	}
-	wait_until(atomic_load(&w.parks) == 51);
-	/* Once for the attach; each kick: one poll that works, one that finds nothing. */
-	assert_int_equal(atomic_load(&w.polls), 101);
+	wait_until(atomic_load(&w.parks) >= 51);
 	part_port_detach(&w.port);
+	/* Whenever there was nothing to do it parked. */
+	assert_int_equal(atomic_load(&w.done), 50);
+	assert_int_equal(atomic_load(&w.polls), atomic_load(&w.parks) + 50);
 	stop(&b);
 }
 
@@ -222,9 +223,10 @@ static void a_blocked_port_can_ask_to_be_polled_by_time(void **state)
 	w.retry_ns = 3000000;
 	start_ns = clock_now_ns();
 	part_port_attach(&w.port);
-	wait_until(atomic_load(&w.polls) == 11);
-	assert_true(clock_now_ns() - start_ns >= 30000000);
+	wait_until(atomic_load(&w.polls) >= 11);
 	part_port_detach(&w.port);
+	/* So often, and no more often. */
+	assert_true(clock_now_ns() - start_ns >= (atomic_load(&w.polls) - 1) * w.retry_ns);
 	/* A port that parks is looked at by time too. */
 	worker_init(&b, &w, 2);
 	w.retry_ns = 1000000;
@@ -263,6 +265,7 @@ static void detach_waits_for_a_poll_under_way(void **state)
 	for (uint32_t i = 0; i < 20; i++) {
 		worker_init(&b, &w, 1);
 		w.takes_ns = 2000000;
+		atomic_store(&w.posted, UINT32_MAX);
 		part_port_attach(&w.port);
 		wait_until(atomic_load(&w.running) == 1);
 		part_port_detach(&w.port);

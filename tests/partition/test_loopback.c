@@ -397,6 +397,7 @@ static void field_005_ctl_105_reset_does_not_wait_for_an_open(void **state)
 		o.c = driver_claim(d, 0);
 		if (asked_anew)
 			assert_int_equal(pthread_create(&thread, NULL, open_once, &o), 0);
+		dev.manual_close = true;
 		part_server_open_done(dev.ch, late_success ? 0 : 0xc0000001);
 		if (late_success) {
 			/* What it does with its port, it does to nobody. */
@@ -406,7 +407,9 @@ static void field_005_ctl_105_reset_does_not_wait_for_an_open(void **state)
 			vmbus_ring_publish(&dev.port.out);
 			part_port_signal(&dev.port);
 			sem_wait(&dev.closed);
+			part_server_close_done(dev.ch);
 		}
+		dev.manual_close = false;
 		if (!asked_anew)
 			assert_int_equal(pthread_create(&thread, NULL, open_once, &o), 0);
 		sem_wait(&dev.opened);
