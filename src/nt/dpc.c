@@ -16,8 +16,6 @@ static struct {
 	pthread_t thread;
 	bool running, stop;
 	KDPC *head, **tail;
-	KDPC *current;
-	uint64_t queued, done; /* counts, for KeFlushQueuedDpcs */
 } dpcs = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.work = PTHREAD_COND_INITIALIZER,
@@ -59,13 +57,9 @@ static void *dpc_thread(void *arg)
 		if (!dpcs.head)
 			dpcs.tail = &dpcs.head;
 		object->Queued = 0;
-		dpcs.current = object;
 		pthread_mutex_unlock(&dpcs.lock);
 		run_dpc(&copy, object);
 		pthread_mutex_lock(&dpcs.lock);
-		dpcs.current = NULL;
-		dpcs.done++;
-		pthread_cond_broadcast(&dpcs.idle);
 	}
 	pthread_mutex_unlock(&dpcs.lock);
 	return NULL;
@@ -77,29 +71,35 @@ static bool start_dpc_thread(void)
 	if (dpcs.running)
 		return true;
 	dpcs.stop = false;
-	dpcs.tail = &dpcs.head;
+	if (!dpcs.head)
+		dpcs.tail = &dpcs.head;
 	dpcs.running = pthread_create(&dpcs.thread, NULL, dpc_thread, NULL) == 0;
 	if (!dpcs.running)
 		nt_violation("no-thread", "the DPC thread cannot be created");
 	return dpcs.running;
 }
 
+/* Under dpcs.lock. */
+static BOOLEAN queue_dpc(KDPC *dpc, PVOID argument1, PVOID argument2)
+{
+	if (dpc->Queued || !start_dpc_thread())
+		return FALSE;
+	dpc->Queued = 1;
+	dpc->SystemArgument1 = argument1;
+	dpc->SystemArgument2 = argument2;
+	dpc->Next = NULL;
+	*dpcs.tail = dpc;
+	dpcs.tail = &dpc->Next;
+	pthread_cond_signal(&dpcs.work);
+	return TRUE;
+}
+
 BOOLEAN KeInsertQueueDpc(PRKDPC Dpc, PVOID SystemArgument1, PVOID SystemArgument2)
 {
-	BOOLEAN inserted = FALSE;
+	BOOLEAN inserted;
 
 	pthread_mutex_lock(&dpcs.lock);
-	if (!Dpc->Queued && start_dpc_thread()) {
-		Dpc->Queued = 1;
-		Dpc->SystemArgument1 = SystemArgument1;
-		Dpc->SystemArgument2 = SystemArgument2;
-		Dpc->Next = NULL;
-		*dpcs.tail = Dpc;
-		dpcs.tail = &Dpc->Next;
-		dpcs.queued++;
-		inserted = TRUE;
-		pthread_cond_signal(&dpcs.work);
-	}
+	inserted = queue_dpc(Dpc, SystemArgument1, SystemArgument2);
 	pthread_mutex_unlock(&dpcs.lock);
 	return inserted;
 }
@@ -115,8 +115,6 @@ BOOLEAN KeRemoveQueueDpc(PRKDPC Dpc)
 			if (!*p)
 				dpcs.tail = p;
 			Dpc->Queued = 0;
-			dpcs.done++;
-			pthread_cond_broadcast(&dpcs.idle);
 			removed = TRUE;
 			break;
 		}
@@ -125,18 +123,30 @@ BOOLEAN KeRemoveQueueDpc(PRKDPC Dpc)
 	return removed;
 }
 
+static VOID flush_mark(KDPC *dpc, PVOID passed, PVOID argument1, PVOID argument2)
+{
+	pthread_mutex_lock(&dpcs.lock);
+	*(bool *)passed = true;
+	pthread_cond_broadcast(&dpcs.idle);
+	pthread_mutex_unlock(&dpcs.lock);
+}
+
+/* A DPC of its own goes to the end of the queue: when it runs, all before it have returned. */
 VOID KeFlushQueuedDpcs(VOID)
 {
-	uint64_t target;
+	bool passed = false;
+	KDPC mark;
 
 	if (KeGetCurrentIrql() > PASSIVE_LEVEL) {
 		nt_violation("irql", "KeFlushQueuedDpcs at IRQL %u", KeGetCurrentIrql());
 		return;
 	}
+	KeInitializeDpc(&mark, flush_mark, &passed);
 	pthread_mutex_lock(&dpcs.lock);
-	target = dpcs.queued;
-	while (dpcs.done < target)
-		pthread_cond_wait(&dpcs.idle, &dpcs.lock);
+	if (dpcs.running && queue_dpc(&mark, NULL, NULL)) {
+		while (!passed)
+			pthread_cond_wait(&dpcs.idle, &dpcs.lock);
+	}
 	pthread_mutex_unlock(&dpcs.lock);
 }
 
@@ -153,6 +163,8 @@ void nt_dpc_shutdown(void)
 	pthread_join(dpcs.thread, NULL);
 	pthread_mutex_lock(&dpcs.lock);
 	dpcs.running = false;
+	if (dpcs.head)
+		start_dpc_thread(); /* queued when the thread was already ending */
 	pthread_mutex_unlock(&dpcs.lock);
 }
 
@@ -202,7 +214,10 @@ static bool remove_timer(KTIMER *timer)
 	return true;
 }
 
-/* Under timers.lock: the timer is not touched after its signal unless it is periodic. */
+/*
+ * Under timers.lock. Both the DPC's routine and a waiter may free the timer, and the waiter may do so after
+ * KeFlushQueuedDpcs: the DPC is queued before the signal, and its thread is held off until after it.
+ */
 static void expire(KTIMER *timer)
 {
 	KDPC *dpc = timer->Dpc;
@@ -212,9 +227,11 @@ static void expire(KTIMER *timer)
 		timer->Due += (uint64_t)timer->Period * 10000u;
 		insert_timer(timer);
 	}
+	pthread_mutex_lock(&dpcs.lock);
 	if (dpc)
-		KeInsertQueueDpc(dpc, NULL, NULL);
+		queue_dpc(dpc, NULL, NULL);
 	nt_dispatcher_signal(&timer->Header, 1, 0);
+	pthread_mutex_unlock(&dpcs.lock);
 }
 
 static void *timer_thread(void *arg)
@@ -268,6 +285,10 @@ BOOLEAN KeSetTimerEx(PKTIMER Timer, LARGE_INTEGER DueTime, LONG Period, PKDPC Dp
 {
 	BOOLEAN was_set;
 
+	if (Period < 0) {
+		nt_violation("timer-period", "KeSetTimerEx with a period of %d ms", Period);
+		Period = 0;
+	}
 	pthread_once(&timers_once, timers_init);
 	pthread_mutex_lock(&timers.lock);
 	was_set = remove_timer(Timer);

@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+
+#define LATE_NS 10000000000ull
 
 /* ---- the current driver ---- */
 
@@ -243,6 +246,41 @@ static NTSTATUS run_entry(struct nt_driver *driver, char **error)
 			     (unsigned int)status));
 }
 
+/* Neither the routine of a work item nor that of a DPC may outlive its code. */
+static void wait_for_work(struct nt_driver *driver)
+{
+	const struct timespec pause = {.tv_nsec = 200000};
+	uint64_t late = clock_now_ns() + LATE_NS;
+
+	while (atomic_load(&driver->work_items)) {
+		if (late && clock_now_ns() > late) {
+			kmcl_log(KMCL_LOG_ERROR, "nt", 0, 0,
+				 "%s: unloading waits for a work item that does not return",
+				 driver->name);
+			late = 0;
+		}
+		nanosleep(&pause, NULL);
+	}
+	KeFlushQueuedDpcs();
+}
+
+/* Takes back what the driver left behind; returns the number of pool blocks. */
+static size_t clean_up(struct nt_driver *driver)
+{
+	size_t leaked;
+
+	while (driver->object.DeviceObject) {
+		kmcl_log(KMCL_LOG_ERROR, "nt", 0, 0, "%s: left a device object behind",
+			 driver->name);
+		IoDeleteDevice(driver->object.DeviceObject);
+	}
+	wait_for_work(driver);
+	leaked = nt_pool_report(driver);
+	if (driver->memory)
+		nt_pool_forget_memory(driver->memory);
+	return leaked;
+}
+
 static void close_driver(struct nt_driver *driver)
 {
 	if (driver->library)
@@ -265,9 +303,7 @@ NTSTATUS nt_driver_load(const struct nt_driver_config *config, struct nt_driver 
 	if (NT_SUCCESS(status))
 		status = run_entry(d, error);
 	if (!NT_SUCCESS(status)) {
-		nt_pool_report(d);
-		if (d->memory)
-			nt_pool_forget_memory(d->memory);
+		clean_up(d);
 		close_driver(d);
 		return status;
 	}
@@ -286,15 +322,7 @@ size_t nt_driver_unload(struct nt_driver *driver)
 		driver->object.DriverUnload(&driver->object);
 		nt_driver_leave(previous);
 	}
-	while (driver->object.DeviceObject) {
-		kmcl_log(KMCL_LOG_ERROR, "nt", 0, 0, "%s: left a device object behind",
-			 driver->name);
-		IoDeleteDevice(driver->object.DeviceObject);
-	}
-	KeFlushQueuedDpcs();
-	leaked = nt_pool_report(driver);
-	if (driver->memory)
-		nt_pool_forget_memory(driver->memory);
+	leaked = clean_up(driver);
 	close_driver(driver);
 	return leaked;
 }

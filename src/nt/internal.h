@@ -22,6 +22,8 @@ struct nt_driver {
 	WCHAR *registry_path;
 	/* pool accounting */
 	_Atomic size_t blocks, bytes;
+	/* queued or running; their code must stay loaded */
+	atomic_uint work_items;
 	/* devices: the list of DRIVER_OBJECT, and the order in which they were made */
 	pthread_mutex_t lock;
 };

@@ -490,8 +490,6 @@ static void take_output(struct control *c, ULONG code, void *out, size_t out_siz
 		bytes = out_size;
 	if (METHOD_FROM_CTL_CODE(code) == METHOD_BUFFERED && bytes)
 		memcpy(out, c->system, bytes);
-	else if (c->direct)
-		memcpy(out, c->direct, out_size);
 	*returned = bytes;
 }
 
@@ -524,8 +522,11 @@ NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, si
 	else if (c.irp && set_buffers(&c, code, in, in_size, out, out_size))
 		status = send_irp(device, c.irp);
 	if (c.irp) {
-		if (NT_SUCCESS(status) || status == STATUS_BUFFER_OVERFLOW)
+		if (!NT_ERROR(status))
 			take_output(&c, code, out, out_size, returned);
+		/* what a driver wrote through the MDL is in the program's buffer whatever came of it */
+		if (c.mdl)
+			memcpy(out, c.direct, out_size);
 		free_buffers(&c);
 	}
 	nt_driver_leave(previous);
@@ -562,11 +563,14 @@ static void run_item(struct nt_job *job)
 {
 	PIO_WORKITEM item = CONTAINING_RECORD(job, struct _IO_WORKITEM, job);
 	PDEVICE_OBJECT device = item->device;
-	struct nt_driver *previous = nt_driver_enter(item->driver);
+	struct nt_driver *driver = item->driver;
+	struct nt_driver *previous = nt_driver_enter(driver);
 
 	item->routine(device, item->context); /* may free or queue the item */
 	nt_driver_leave(previous);
 	nt_device_dereference(device);
+	if (driver)
+		atomic_fetch_sub(&driver->work_items, 1);
 }
 
 VOID IoQueueWorkItem(PIO_WORKITEM WorkItem, PIO_WORKITEM_ROUTINE Routine, WORK_QUEUE_TYPE QueueType,
@@ -576,5 +580,7 @@ VOID IoQueueWorkItem(PIO_WORKITEM WorkItem, PIO_WORKITEM_ROUTINE Routine, WORK_Q
 	WorkItem->context = Context;
 	WorkItem->job.run = run_item;
 	nt_device_reference(WorkItem->device);
+	if (WorkItem->driver)
+		atomic_fetch_add(&WorkItem->driver->work_items, 1);
 	nt_pool_submit(&WorkItem->job);
 }

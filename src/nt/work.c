@@ -21,7 +21,9 @@ static struct {
 	pthread_cond_t ended;   /* shutdown */
 	struct nt_job *head, **tail;
 	uint32_t jobs, idle, threads;
-	bool keeper, stop;
+	uint32_t starting; /* threads that have not yet looked for a job */
+	bool keeper, stop; /* stop: who is idle ends */
+	bool stop_keeper;
 	pthread_t keeper_thread;
 } pool = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -59,6 +61,7 @@ static bool wait_for_job(void)
 static void *worker(void *arg)
 {
 	pthread_mutex_lock(&pool.lock);
+	pool.starting--;
 	while (pool.head || wait_for_job()) {
 		struct nt_job *job = pool.head;
 
@@ -82,6 +85,7 @@ static void add_worker(void)
 	pthread_t thread;
 
 	pool.threads++;
+	pool.starting++;
 	pthread_mutex_unlock(&pool.lock);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -92,6 +96,7 @@ static void add_worker(void)
 		nanosleep(&pause, NULL);
 		pthread_mutex_lock(&pool.lock);
 		pool.threads--;
+		pool.starting--;
 	} else {
 		pthread_mutex_lock(&pool.lock);
 	}
@@ -100,13 +105,13 @@ static void add_worker(void)
 
 static bool short_of_workers(void)
 {
-	return pool.jobs > pool.idle && pool.threads < MOST_THREADS;
+	return pool.jobs > pool.idle + pool.starting && pool.threads < MOST_THREADS;
 }
 
 static void *keeper(void *arg)
 {
 	pthread_mutex_lock(&pool.lock);
-	while (!pool.stop) {
+	while (!pool.stop_keeper) {
 		if (short_of_workers())
 			add_worker();
 		else
@@ -116,14 +121,19 @@ static void *keeper(void *arg)
 	return NULL;
 }
 
+/* Under pool.lock. */
+static void start_keeper(void)
+{
+	pool.stop = pool.stop_keeper = false;
+	pool.keeper = pthread_create(&pool.keeper_thread, NULL, keeper, NULL) == 0;
+}
+
 void nt_pool_submit(struct nt_job *job)
 {
 	pthread_once(&once, pool_init);
 	pthread_mutex_lock(&pool.lock);
-	if (!pool.keeper) {
-		pool.stop = false;
-		pool.keeper = pthread_create(&pool.keeper_thread, NULL, keeper, NULL) == 0;
-	}
+	if (!pool.keeper)
+		start_keeper();
 	job->next = NULL;
 	*pool.tail = job;
 	pool.tail = &job->next;
@@ -144,13 +154,17 @@ void nt_pool_shutdown(void)
 	}
 	pool.stop = true;
 	pthread_cond_broadcast(&pool.work);
-	pthread_cond_signal(&pool.wanted);
-	while (pool.threads)
+	/* a job that no thread has taken yet still gets one */
+	while (pool.threads || pool.head)
 		pthread_cond_wait(&pool.ended, &pool.lock);
+	pool.stop_keeper = true;
+	pthread_cond_signal(&pool.wanted);
 	pthread_mutex_unlock(&pool.lock);
 	pthread_join(pool.keeper_thread, NULL);
 	pthread_mutex_lock(&pool.lock);
 	pool.keeper = false;
+	if (pool.head)
+		start_keeper(); /* submitted while the keeper was ending */
 	pthread_mutex_unlock(&pool.lock);
 }
 
@@ -255,10 +269,13 @@ static void run_raw_item(struct nt_job *job)
 	PWORK_QUEUE_ITEM item = CONTAINING_RECORD(raw, WORK_QUEUE_ITEM, Reserved);
 	PWORKER_THREAD_ROUTINE routine = item->WorkerRoutine;
 	PVOID parameter = item->Parameter;
-	struct nt_driver *previous = nt_driver_enter(raw->driver);
+	struct nt_driver *driver = raw->driver;
+	struct nt_driver *previous = nt_driver_enter(driver);
 
-	routine(parameter);
+	routine(parameter); /* the item is the routine's */
 	nt_driver_leave(previous);
+	if (driver)
+		atomic_fetch_sub(&driver->work_items, 1);
 }
 
 VOID ExQueueWorkItem(PWORK_QUEUE_ITEM WorkItem, WORK_QUEUE_TYPE QueueType)
@@ -267,6 +284,8 @@ VOID ExQueueWorkItem(PWORK_QUEUE_ITEM WorkItem, WORK_QUEUE_TYPE QueueType)
 
 	raw->job.run = run_raw_item;
 	raw->driver = nt_driver_current();
+	if (raw->driver)
+		atomic_fetch_add(&raw->driver->work_items, 1);
 	nt_pool_submit(&raw->job);
 }
 

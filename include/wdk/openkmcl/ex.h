@@ -104,7 +104,7 @@ VOID ExQueueWorkItem(PWORK_QUEUE_ITEM WorkItem, WORK_QUEUE_TYPE QueueType);
 
 /* ---- rundown protection ---- */
 typedef struct _EX_RUNDOWN_REF {
-	LONG Count;  /* references, or -1 - references while running down */
+	LONG Count; /* twice the references, plus one while running down */
 	KEVENT Drained;
 } EX_RUNDOWN_REF, *PEX_RUNDOWN_REF;
 
