@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Memory descriptor lists. An MDL remembers in `Process` which memory its page numbers are of, so that
- * mapping needs nothing else; the cookie of a mapping that was made for it sits in StartVa's place
- * only for MDLs over foreign pages, which have no virtual address of their own.
+ * mapping needs nothing else. MDLs over foreign pages have no virtual address of their own: StartVa is 0.
  */
 #include "nt/internal.h"
 
@@ -69,9 +68,8 @@ static void drop_mapping(PMDL mdl)
 		return;
 	if (mdl->MdlFlags & MDL_OWNS_MAP)
 		memory->unmap(memory->ctx, (PCHAR)mdl->MappedSystemVa - mdl->ByteOffset,
-			      page_span(mdl), mdl->StartVa);
-	if (mdl->MdlFlags & MDL_FOREIGN)
-		mdl->StartVa = NULL;
+			      page_span(mdl), mdl->Mapping);
+	mdl->Mapping = NULL;
 	mdl->MdlFlags &= ~(MDL_MAPPED_TO_SYSTEM_VA | MDL_OWNS_MAP);
 	mdl->MappedSystemVa = NULL;
 }
@@ -142,10 +140,16 @@ VOID IoBuildPartialMdl(PMDL SourceMdl, PMDL TargetMdl, PVOID VirtualAddress, ULO
 	TargetMdl->StartVa = PAGE_ALIGN(VirtualAddress);
 	TargetMdl->ByteOffset = BYTE_OFFSET(VirtualAddress);
 	TargetMdl->ByteCount = Length;
+	if (TargetMdl->Size < INT16_MAX &&
+	    sizeof(MDL) + page_span(TargetMdl) * sizeof(PFN_NUMBER) > (SIZE_T)TargetMdl->Size) {
+		nt_violation("mdl", "IoBuildPartialMdl of %u pages into a smaller MDL",
+			     page_span(TargetMdl));
+		return;
+	}
 	TargetMdl->Process = SourceMdl->Process;
 	memcpy(MmGetMdlPfnArray(TargetMdl), MmGetMdlPfnArray(SourceMdl) + first,
 	       page_span(TargetMdl) * sizeof(PFN_NUMBER));
-	TargetMdl->MdlFlags |= MDL_PARTIAL;
+	TargetMdl->MdlFlags |= MDL_PARTIAL | (SourceMdl->MdlFlags & MDL_FOREIGN);
 	if (SourceMdl->MappedSystemVa) {
 		TargetMdl->MappedSystemVa = (PCHAR)SourceMdl->MappedSystemVa + skip;
 		TargetMdl->MdlFlags |= SourceMdl->MdlFlags & MDL_SOURCE_IS_NONPAGED_POOL;
@@ -157,11 +161,12 @@ VOID IoBuildPartialMdl(PMDL SourceMdl, PMDL TargetMdl, PVOID VirtualAddress, ULO
 VOID MmPrepareMdlForReuse(PMDL Mdl)
 {
 	drop_mapping(Mdl);
-	Mdl->MdlFlags &= ~(MDL_PARTIAL | MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA);
+	Mdl->MdlFlags &= ~(MDL_PARTIAL | MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA |
+			   MDL_FOREIGN);
 	Mdl->MappedSystemVa = NULL;
 }
 
-/* Maps by page numbers. The cookie of the mapping goes where a foreign MDL has no address anyway. */
+/* Maps by page numbers. */
 static PVOID map_foreign(PMDL mdl)
 {
 	const struct nt_memory *memory = mdl->Process;
@@ -172,7 +177,7 @@ static PVOID map_foreign(PMDL mdl)
 				     NULL;
 	if (!va)
 		return NULL;
-	mdl->StartVa = cookie;
+	mdl->Mapping = cookie;
 	mdl->MappedSystemVa = (PCHAR)va + mdl->ByteOffset;
 	mdl->MdlFlags |= MDL_MAPPED_TO_SYSTEM_VA | MDL_OWNS_MAP;
 	return mdl->MappedSystemVa;

@@ -33,6 +33,7 @@ typedef struct _MDL {
 	PVOID StartVa;
 	ULONG ByteCount;
 	ULONG ByteOffset;
+	PVOID Mapping;        /* library: what the memory needs to unmap it */
 } MDL, *PMDL, *PMDLX;
 
 #define MDL_MAPPED_TO_SYSTEM_VA     0x0001
