@@ -419,10 +419,13 @@ VOID KeInitializeMutex(PRKMUTEX Mutex, ULONG Level)
 LONG KeReleaseMutex(PRKMUTEX Mutex, BOOLEAN Wait)
 {
 	struct bucket *b = bucket_of(&Mutex->Header);
+	LONG depth = 1;
 	bool owner;
 
 	spin_lock(&b->lock);
 	owner = Mutex->OwnerThread == &irql;
+	if (owner)
+		depth = Mutex->Count;
 	if (owner && --Mutex->Count == 0) {
 		Mutex->OwnerThread = NULL;
 		Mutex->Header.SignalState = 1;
@@ -431,7 +434,7 @@ LONG KeReleaseMutex(PRKMUTEX Mutex, BOOLEAN Wait)
 	spin_unlock(&b->lock);
 	if (!owner)
 		nt_violation("mutex-owner", "KeReleaseMutex by a thread that does not own it");
-	return 0;
+	return 1 - depth;
 }
 
 /* ---- spin locks ---- */

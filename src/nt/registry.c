@@ -197,7 +197,7 @@ static NTSTATUS store_string(PUNICODE_STRING to, const struct value *value)
 
 static NTSTATUS store_direct(const RTL_QUERY_REGISTRY_TABLE *entry, const struct value *value)
 {
-	ULONG expected = entry->Flags >> RTL_QUERY_REGISTRY_TYPECHECK_SHIFT;
+	ULONG expected = entry->DefaultType >> RTL_QUERY_REGISTRY_TYPECHECK_SHIFT;
 
 	if ((entry->Flags & RTL_QUERY_REGISTRY_TYPECHECK) && expected != value->type)
 		return STATUS_OBJECT_TYPE_MISMATCH;
@@ -232,8 +232,8 @@ static NTSTATUS give_default(const RTL_QUERY_REGISTRY_TABLE *entry)
 {
 	if (entry->Flags & RTL_QUERY_REGISTRY_REQUIRED)
 		return STATUS_OBJECT_NAME_NOT_FOUND;
-	if ((entry->Flags & RTL_QUERY_REGISTRY_DIRECT) && entry->DefaultType == REG_DWORD &&
-	    entry->DefaultData)
+	if ((entry->Flags & RTL_QUERY_REGISTRY_DIRECT) && entry->DefaultData &&
+	    (entry->DefaultType & ~RTL_QUERY_REGISTRY_TYPECHECK_MASK) == REG_DWORD)
 		memcpy(entry->EntryContext, entry->DefaultData, sizeof(ULONG));
 	return STATUS_SUCCESS;
 }

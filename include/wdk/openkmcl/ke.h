@@ -99,6 +99,7 @@ VOID KeInitializeSemaphore(PRKSEMAPHORE Semaphore, LONG Count, LONG Limit);
 LONG KeReleaseSemaphore(PRKSEMAPHORE Semaphore, KPRIORITY Increment, LONG Adjustment, BOOLEAN Wait);
 LONG KeReadStateSemaphore(PRKSEMAPHORE Semaphore);
 VOID KeInitializeMutex(PRKMUTEX Mutex, ULONG Level);
+/** 0: it is free now; negative: the caller, who had taken it more than once, owns it still. */
 LONG KeReleaseMutex(PRKMUTEX Mutex, BOOLEAN Wait);
 
 /**

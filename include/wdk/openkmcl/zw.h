@@ -53,6 +53,7 @@ typedef RTL_QUERY_REGISTRY_ROUTINE *PRTL_QUERY_REGISTRY_ROUTINE;
 #define RTL_QUERY_REGISTRY_DIRECT   0x00000020
 #define RTL_QUERY_REGISTRY_TYPECHECK 0x00000100
 #define RTL_QUERY_REGISTRY_TYPECHECK_SHIFT 24
+#define RTL_QUERY_REGISTRY_TYPECHECK_MASK (0xffu << RTL_QUERY_REGISTRY_TYPECHECK_SHIFT)
 
 typedef struct _RTL_QUERY_REGISTRY_TABLE {
 	PRTL_QUERY_REGISTRY_ROUTINE QueryRoutine;
@@ -67,7 +68,8 @@ typedef struct _RTL_QUERY_REGISTRY_TABLE {
 /**
  * Entries with a subkey flag select RegistryPath\Name; others are values, with QueryRoutine or
  * RTL_QUERY_REGISTRY_DIRECT (REG_DWORD into a ULONG, REG_SZ into a UNICODE_STRING, whose buffer is
- * allocated if NULL). A table ends with an entry without QueryRoutine, Name and Flags.
+ * allocated if NULL). With RTL_QUERY_REGISTRY_TYPECHECK the value's type must be the one in the top byte
+ * of DefaultType. A table ends with an entry without QueryRoutine, Name and Flags.
  */
 NTSTATUS RtlQueryRegistryValues(ULONG RelativeTo, PCWSTR Path,
 				PRTL_QUERY_REGISTRY_TABLE QueryTable, PVOID Context,
