@@ -48,10 +48,18 @@ bool kmcl_above_passive(const char *function)
 
 bool kmcl_forbidden_here(struct kmcl_channel *ch, const char *function)
 {
-	if (kmcl_callback_of(ch) != KMCL_CB_NONE) {
+	return kmcl_forbidden_except(ch, function, 0);
+}
+
+bool kmcl_forbidden_except(struct kmcl_channel *ch, const char *function, unsigned int allowed)
+{
+	enum kmcl_callback cb = kmcl_callback_of(ch);
+
+	if (cb != KMCL_CB_NONE && !(allowed & 1u << cb)) {
 		nt_violation("call-in-callback",
-			     "%s was called inside a callback of the same channel (%s)", function,
-			     ch->config.name);
+			     "%s was called in a callback of the same channel (%s) from which it "
+			     "may not be called",
+			     function, ch->config.name);
 		return true;
 	}
 	return kmcl_above_passive(function);

@@ -148,6 +148,13 @@ struct kmcl_counters {
 	_Atomic uint64_t signals_saved, no_room, dropped_completions, bounced;
 };
 
+/** Something that happened and that the strand is to look at. Posting one that is still queued changes
+ *  nothing: its handler looks at what is true when it runs. */
+struct kmcl_event {
+	struct nt_job job;
+	_Atomic bool queued;
+};
+
 /** Behind VMBCHANNEL. */
 struct kmcl_channel {
 	uint32_t magic;
@@ -163,16 +170,17 @@ struct kmcl_channel {
 	/* life cycle: strand only, `link` readable anywhere */
 	struct nt_strand strand;
 	_Atomic uint32_t link;
-	bool run;              /* the DDI's run flag */
+	_Atomic bool run;      /* the DDI's run flag; Start and Pause set it when they are called */
 	bool run_next;         /* for the next Enable: auto-start or not auto-pause */
 	bool started;          /* Started was called, Suspend not yet */
 	_Atomic uint32_t close_causes; /* closes known of and not yet carried out */
 	_Atomic uint32_t enabling;     /* Enable requests posted and not done: InitSet is refused */
-	struct nt_job ev_open, ev_close, ev_connect;
+	struct kmcl_event ev_open, ev_close, ev_connect;
 	_Atomic uint32_t relid;
 
 	struct part_port port;
 	struct part_server_channel *offer;
+	_Atomic bool open_asked, close_asked;  /* server: upcalls that the strand has not answered */
 	struct spin_lock claim_lock;           /* claimed, armed, session */
 	struct part_client_channel *claimed;
 	struct part_client_listener listener;
@@ -302,6 +310,9 @@ void kmcl_callback_leave(struct kmcl_frame *frame);
 enum kmcl_callback kmcl_callback_of(const struct kmcl_channel *ch);
 /** Reports a violation when the call is made inside a callback of `ch`, or above PASSIVE_LEVEL. */
 bool kmcl_forbidden_here(struct kmcl_channel *ch, const char *function);
+/** The same, but a set of callbacks (1 << enum kmcl_callback) is allowed. */
+bool kmcl_forbidden_except(struct kmcl_channel *ch, const char *function, unsigned int allowed);
+#define KMCL_CB_BIT(name) (1u << KMCL_CB_##name)
 bool kmcl_above_passive(const char *function);
 
 /* ---- outgoing (outgoing.c) ---- */
@@ -388,6 +399,19 @@ void kmcl_gpadls_drop(struct kmcl_channel *ch);
 /* ---- life cycle (lifecycle.c, server.c, client.c) ---- */
 void kmcl_lifecycle_init(struct kmcl_channel *ch);
 void kmcl_lifecycle_quiesce(struct kmcl_channel *ch);
+/** True: it was not queued, and is now. */
+static inline bool kmcl_event_post(struct kmcl_channel *ch, struct kmcl_event *event)
+{
+	if (atomic_exchange(&event->queued, true))
+		return false;
+	nt_strand_post(&ch->strand, &event->job);
+	return true;
+}
+/** First thing in its handler. */
+static inline void kmcl_event_begin(struct kmcl_event *event)
+{
+	atomic_store(&event->queued, false);
+}
 /** Adds a reason to close: waiting requests fail at once. Ended by kmcl_close_done. */
 void kmcl_close_cause(struct kmcl_channel *ch);
 void kmcl_close_done(struct kmcl_channel *ch);

@@ -22,8 +22,10 @@ static void on_rescind(void *owner)
 	spin_lock(&ch->claim_lock);
 	ch->rescinded_session = ch->session;
 	spin_unlock(&ch->claim_lock);
-	kmcl_close_cause(ch);
-	nt_strand_post(&ch->strand, &ch->ev_close);
+	if (kmcl_event_post(ch, &ch->ev_close))
+		kmcl_close_cause(ch);
+	else
+		kmcl_sync_fail_all(ch);
 }
 
 static const struct part_client_channel_ops client_ops = {
@@ -70,7 +72,7 @@ static void on_offered(struct part_client_listener *l, struct part_client_channe
 	claimed = ch->armed && !claim(ch, pch);
 	spin_unlock(&ch->claim_lock);
 	if (claimed)
-		nt_strand_post(&ch->strand, &ch->ev_connect);
+		kmcl_event_post(ch, &ch->ev_connect);
 }
 
 static void on_withdrawn(struct part_client_listener *l, struct part_client_channel *pch)
@@ -212,14 +214,25 @@ static NTSTATUS open_status(int error, uint32_t status)
 	}
 }
 
+static bool has_claimed(struct kmcl_channel *ch)
+{
+	bool claimed;
+
+	spin_lock(&ch->claim_lock);
+	claimed = ch->claimed != NULL;
+	spin_unlock(&ch->claim_lock);
+	return claimed;
+}
+
 static void offer_found(struct nt_job *job)
 {
-	struct kmcl_channel *ch = CONTAINING_RECORD(job, struct kmcl_channel, ev_connect);
+	struct kmcl_channel *ch = CONTAINING_RECORD(job, struct kmcl_channel, ev_connect.job);
 	uint32_t status = 0;
 	int error;
 
+	kmcl_event_begin(&ch->ev_connect);
 	/* a Disable or the rescind is behind us in the strand and cleans up */
-	if (!ch->claimed || kmcl_closing(ch))
+	if (!has_claimed(ch) || kmcl_link(ch) != KMCL_LINK_ENABLED || kmcl_closing(ch))
 		return;
 	error = open_rings(ch, &status);
 	if (error == -ENODEV)
@@ -239,9 +252,10 @@ static void offer_found(struct nt_job *job)
 
 static void offer_gone(struct nt_job *job)
 {
-	struct kmcl_channel *ch = CONTAINING_RECORD(job, struct kmcl_channel, ev_close);
+	struct kmcl_channel *ch = CONTAINING_RECORD(job, struct kmcl_channel, ev_close.job);
 	bool current;
 
+	kmcl_event_begin(&ch->ev_close);
 	spin_lock(&ch->claim_lock);
 	current = ch->claimed && ch->rescinded_session == ch->session;
 	spin_unlock(&ch->claim_lock);
@@ -255,12 +269,15 @@ static void offer_gone(struct nt_job *job)
 		arm(ch);
 	}
 	kmcl_close_done(ch);
+	/* a new offer may have been claimed while this kept it from being opened */
+	if (kmcl_link(ch) == KMCL_LINK_ENABLED && has_claimed(ch))
+		kmcl_event_post(ch, &ch->ev_connect);
 }
 
 void kmcl_client_init(struct kmcl_channel *ch)
 {
-	ch->ev_connect.run = offer_found;
-	ch->ev_close.run = offer_gone;
+	ch->ev_connect.job.run = offer_found;
+	ch->ev_close.job.run = offer_gone;
 	ch->port.ops = &kmcl_port_ops;
 	ch->listener.offered = on_offered;
 	ch->listener.withdrawn = on_withdrawn;

@@ -8,6 +8,10 @@
 
 #include "kmcl/channel.h"
 
+#define STATE_CALLBACKS                                                                            \
+	(KMCL_CB_BIT(OPENED) | KMCL_CB_BIT(STARTED) | KMCL_CB_BIT(POST_STARTED) |                  \
+	 KMCL_CB_BIT(SUSPEND) | KMCL_CB_BIT(CLOSED))
+
 static struct kmcl_gpadl *list_take(struct kmcl_channel *ch, uint32_t id, bool any)
 {
 	struct kmcl_gpadl *g = NULL;
@@ -101,8 +105,11 @@ static NTSTATUS ready_to_create(struct kmcl_channel *ch)
 {
 	if (kmcl_link(ch) != KMCL_LINK_OPEN)
 		return STATUS_INVALID_DEVICE_STATE;
-	return kmcl_above_passive("VmbChannelCreateGpadl*") ? STATUS_INVALID_DEVICE_STATE :
-							       STATUS_SUCCESS;
+	if (kmcl_forbidden_except(ch, "VmbChannelCreateGpadl*",
+				  KMCL_CB_BIT(OPENED) | KMCL_CB_BIT(STARTED) |
+					  KMCL_CB_BIT(POST_STARTED)))
+		return STATUS_INVALID_DEVICE_STATE;
+	return STATUS_SUCCESS;
 }
 
 static NTSTATUS create(struct kmcl_channel *ch, const struct ranges *r, bool read_only,
@@ -284,7 +291,7 @@ VOID VmbChannelDeleteGpadl(VMBCHANNEL Channel, UINT32 GpadlHandle)
 		nt_violation("bad-handle", "VmbChannelDeleteGpadl: not a client channel");
 		return;
 	}
-	if (kmcl_above_passive("VmbChannelDeleteGpadl"))
+	if (kmcl_forbidden_except(ch, "VmbChannelDeleteGpadl", STATE_CALLBACKS))
 		return;
 	g = list_take(ch, GpadlHandle, false);
 	if (!g) {
@@ -308,7 +315,10 @@ static NTSTATUS check_map(VMBCHANNEL handle, UINT32 flags, UINT32 gpadl, PMDL *m
 		return STATUS_INVALID_PARAMETER_2;
 	if (!mdl)
 		return STATUS_INVALID_PARAMETER_4;
-	if (kmcl_link(*ch) != KMCL_LINK_OPEN || kmcl_above_passive("VmbChannelMapGpadl"))
+	if (kmcl_link(*ch) != KMCL_LINK_OPEN ||
+	    kmcl_forbidden_except(*ch, "VmbChannelMapGpadl",
+				  KMCL_CB_BIT(OPENED) | KMCL_CB_BIT(STARTED) |
+					  KMCL_CB_BIT(POST_STARTED) | KMCL_CB_BIT(PROCESS)))
 		return STATUS_INVALID_DEVICE_STATE;
 	return STATUS_SUCCESS;
 }
@@ -413,7 +423,7 @@ VOID VmbChannelUnmapGpadl(VMBCHANNEL Channel, UINT32 GpadlHandle)
 		nt_violation("bad-handle", "VmbChannelUnmapGpadl: not a server channel");
 		return;
 	}
-	if (kmcl_above_passive("VmbChannelUnmapGpadl"))
+	if (kmcl_forbidden_except(ch, "VmbChannelUnmapGpadl", STATE_CALLBACKS | KMCL_CB_BIT(PROCESS)))
 		return;
 	g = list_take(ch, GpadlHandle, false);
 	if (!g) {

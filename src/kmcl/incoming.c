@@ -61,7 +61,9 @@ bool kmcl_in_prepare(struct kmcl_channel *ch)
 	}
 	ch->in.fresh = 0;
 	ch->in.free = ch->in.spare = ch->in.head = ch->in.tail = NULL;
-	ch->in.failed = ch->in.quota_blocked = ch->in.starved = ch->in.run = false;
+	ch->in.failed = ch->in.run = false;
+	atomic_store(&ch->in.quota_blocked, false);
+	atomic_store(&ch->in.starved, false);
 	ch->in.masked = false;
 	ch->in.outstanding = 0;
 	atomic_store(&ch->in.stop_reading, false);
@@ -125,13 +127,20 @@ static bool quota_blocked(struct kmcl_channel *ch)
 	return atomic_load_explicit(&ch->in.quota_blocked, memory_order_relaxed);
 }
 
+/* Delivery objects are reserved for so many; with more the driver would starve the reader. */
+static uint32_t quota_now(struct kmcl_channel *ch)
+{
+	uint32_t quota = atomic_load_explicit(&ch->in.quota, memory_order_relaxed);
+
+	return quota < KMCL_DEFAULT_INCOMING ? quota : KMCL_DEFAULT_INCOMING;
+}
+
 /* Under in.lock. Everything that follows from one packet less, the waiter's wake-up included: when
  * the lock is released the channel may be gone. */
 static void ended(struct kmcl_channel *ch)
 {
 	ch->in.outstanding--;
-	if (quota_blocked(ch) &&
-	    ch->in.outstanding < atomic_load_explicit(&ch->in.quota, memory_order_relaxed)) {
+	if (quota_blocked(ch) && ch->in.outstanding < quota_now(ch)) {
 		atomic_store_explicit(&ch->in.quota_blocked, false, memory_order_relaxed);
 		part_port_kick(&ch->port);
 	}
@@ -169,7 +178,7 @@ static bool deliverable(struct kmcl_channel *ch)
 {
 	if (!ch->in.run || ch->in.failed || !ch->in.head || quota_blocked(ch))
 		return false;
-	if (ch->in.outstanding < atomic_load_explicit(&ch->in.quota, memory_order_relaxed))
+	if (ch->in.outstanding < quota_now(ch))
 		return true;
 	atomic_store_explicit(&ch->in.quota_blocked, true, memory_order_relaxed);
 	return false;
@@ -371,6 +380,28 @@ static bool enqueue(struct kmcl_channel *ch, struct kmcl_incoming *in)
 	return mine;
 }
 
+/* Everything that the ranges say is checked before the driver hears of the packet; whether the pages
+ * exist is seen when it asks for them. */
+static const char *unacceptable_ranges(struct kmcl_channel *ch, const struct vmbus_packet_in *packet)
+{
+	struct vmbus_gpa_range_iter iter;
+	struct vmbus_gpa_range range;
+	uint64_t bytes = 0;
+	uint32_t count = 0;
+
+	if (!ch->server)
+		return "external data from the host";
+	if (vmbus_packet_gpa_direct(packet, kmcl_max_external_pages(ch), &iter) != VMBUS_RING_OK)
+		return "a page list that is not sound";
+	while (vmbus_gpa_range_next(&iter, &range)) {
+		bytes += range.byte_count;
+		count++;
+	}
+	if (bytes > ch->config.max_external || count > ch->config.max_chain)
+		return "external data over the channel's limits";
+	return NULL;
+}
+
 /* What may come from the other end: a server gets external data, nobody gets transfer pages here. */
 static const char *unacceptable(struct kmcl_channel *ch, const struct vmbus_packet_in *packet)
 {
@@ -380,7 +411,7 @@ static const char *unacceptable(struct kmcl_channel *ch, const struct vmbus_pack
 	case VMBUS_PKT_INBAND:
 		return NULL;
 	case VMBUS_PKT_GPA_DIRECT:
-		return ch->server ? NULL : "external data from the host";
+		return unacceptable_ranges(ch, packet);
 	default:
 		return "a packet of a type that no driver takes";
 	}

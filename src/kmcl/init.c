@@ -128,7 +128,7 @@ NTSTATUS VmbChannelInitSetMaximumExternalData(VMBCHANNEL Channel, UINT32 DataSiz
 		return STATUS_INVALID_PARAMETER_3;
 	/* what must be describable: the data, in that many pieces, each with a partial page at both ends */
 	header = 24 + 24ull * ChainLength + 8 * ((uint64_t)DataSize / PAGE_SIZE + 1);
-	if (header + ch->config.max_packet + 7 > 0xffffull * 8)
+	if (header > 0xffffull * 8)
 		return STATUS_INVALID_PARAMETER_2;
 	ch->config.max_external = DataSize;
 	ch->config.max_chain = ChainLength;
@@ -141,7 +141,7 @@ NTSTATUS VmbChannelInitSetMaximumPacketSize(VMBCHANNEL Channel, UINT32 PacketSiz
 
 	if (!ch)
 		return STATUS_INVALID_PARAMETER_1;
-	if (!PacketSize || (uint64_t)PacketSize + 7 + 16 > 0xffffull * 8)
+	if (!PacketSize || (((uint64_t)PacketSize + 7) & ~7ull) + 16 > 0xffffull * 8)
 		return STATUS_INVALID_PARAMETER_2;
 	ch->config.max_packet = PacketSize;
 	return STATUS_SUCCESS;

@@ -98,7 +98,7 @@ static void state_callback(struct kmcl_channel *ch, VOID (*callback)(VMBCHANNEL)
 
 void kmcl_session_start(struct kmcl_channel *ch)
 {
-	if (!ch->run || kmcl_closing(ch))
+	if (!atomic_load(&ch->run) || kmcl_closing(ch))
 		return;
 	ch->started = true;
 	state_callback(ch, ch->config.state.EvtChannelStarted, KMCL_CB_STARTED);
@@ -143,7 +143,7 @@ static NTSTATUS do_enable(struct kmcl_channel *ch)
 
 	if (kmcl_link(ch) != KMCL_LINK_DISABLED)
 		return STATUS_INVALID_DEVICE_STATE;
-	ch->run = ch->run_next;
+	atomic_store(&ch->run, ch->run_next);
 	status = ch->server ? kmcl_server_enable(ch) : kmcl_client_enable(ch);
 	if (NT_SUCCESS(status))
 		ch->run_next = !ch->server;
@@ -166,7 +166,7 @@ static void do_start(struct kmcl_channel *ch)
 		ch->run_next = true;
 		return;
 	}
-	ch->run = true;
+	atomic_store(&ch->run, true);
 	if (kmcl_link(ch) == KMCL_LINK_OPEN && !ch->started)
 		kmcl_session_start(ch);
 }
@@ -177,7 +177,7 @@ static void do_pause(struct kmcl_channel *ch)
 		ch->run_next = false;
 		return;
 	}
-	ch->run = false;
+	atomic_store(&ch->run, false);
 	if (kmcl_link(ch) == KMCL_LINK_OPEN)
 		kmcl_session_suspend(ch);
 }
@@ -215,6 +215,14 @@ static NTSTATUS request_and_wait(struct kmcl_channel *ch, enum request_type type
 	nt_strand_post(&ch->strand, &r.job);
 	KeWaitForSingleObject(&r.done, Executive, KernelMode, FALSE, NULL);
 	return r.status;
+}
+
+/* What Start and Pause want holds at once for an Opened that is running; the change of state itself
+ * follows in its turn. */
+static void intend(struct kmcl_channel *ch, bool run)
+{
+	if (kmcl_link(ch) != KMCL_LINK_DISABLED)
+		atomic_store(&ch->run, run);
 }
 
 /* The channel for a call that may not be made inside its callbacks; NULL: reported. */
@@ -255,8 +263,10 @@ VOID VmbChannelPause(VMBCHANNEL Channel)
 {
 	struct kmcl_channel *ch = controllable(Channel, "VmbChannelPause");
 
-	if (ch)
-		request_and_wait(ch, REQUEST_PAUSE);
+	if (!ch)
+		return;
+	intend(ch, false);
+	request_and_wait(ch, REQUEST_PAUSE);
 }
 
 VOID VmbChannelStart(VMBCHANNEL Channel)
@@ -274,5 +284,6 @@ VOID VmbChannelStart(VMBCHANNEL Channel)
 	r->job.run = run_request;
 	r->channel = ch;
 	r->type = REQUEST_START;
+	intend(ch, true);
 	nt_strand_post(&ch->strand, &r->job);
 }

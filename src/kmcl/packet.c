@@ -245,6 +245,12 @@ VOID VmbPacketSetCompletionRoutine(VMBPACKET PacketObject,
 	p->routine = CompletionRoutine;
 }
 
+/* A driver stops sending when it is told to suspend. */
+static bool sends_in_suspend(struct kmcl_packet *p)
+{
+	return kmcl_callback_of(p->channel) == KMCL_CB_SUSPEND;
+}
+
 /* Takes an idle packet for a send. NULL: STATUS_INVALID_PARAMETER_1. */
 static struct kmcl_packet *packet_take(VMBPACKET handle)
 {
@@ -277,6 +283,8 @@ static NTSTATUS check_inline(struct kmcl_packet *p, const void *buffer, uint32_t
 		return STATUS_INVALID_PARAMETER_2;
 	if (size > p->channel->config.max_packet)
 		return STATUS_INVALID_PARAMETER_3;
+	if (sends_in_suspend(p))
+		return STATUS_INVALID_DEVICE_STATE;
 	if ((flags & VMBUS_CHANNEL_FORMAT_FLAG_PAGED_BUFFER) && kmcl_above_passive("VmbPacketSend*"))
 		return STATUS_INVALID_DEVICE_STATE;
 	return STATUS_SUCCESS;

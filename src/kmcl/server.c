@@ -21,15 +21,19 @@ static void on_open(void *device, const struct part_server_open *open)
 	struct kmcl_channel *ch = device;
 
 	ch->relid = open->relid;
-	nt_strand_post(&ch->strand, &ch->ev_open);
+	atomic_store(&ch->open_asked, true);
+	kmcl_event_post(ch, &ch->ev_open);
 }
 
 static void on_close(void *device)
 {
 	struct kmcl_channel *ch = device;
 
-	kmcl_close_cause(ch);
-	nt_strand_post(&ch->strand, &ch->ev_close);
+	atomic_store(&ch->close_asked, true);
+	if (kmcl_event_post(ch, &ch->ev_close))
+		kmcl_close_cause(ch);
+	else
+		kmcl_sync_fail_all(ch);
 }
 
 static const struct part_server_channel_ops server_ops = {
@@ -46,10 +50,11 @@ static void set_link(struct kmcl_channel *ch, enum kmcl_link link)
 
 static void guest_opens(struct nt_job *job)
 {
-	struct kmcl_channel *ch = CONTAINING_RECORD(job, struct kmcl_channel, ev_open);
+	struct kmcl_channel *ch = CONTAINING_RECORD(job, struct kmcl_channel, ev_open.job);
 	NTSTATUS status = STATUS_DEVICE_REMOVED;
 
-	if (!ch->offer)
+	kmcl_event_begin(&ch->ev_open);
+	if (!atomic_exchange(&ch->open_asked, false))
 		return;
 	if (kmcl_closing(ch)) {
 		part_server_open_done(ch->offer, (uint32_t)status);
@@ -78,9 +83,10 @@ static void guest_opens(struct nt_job *job)
  * is on its way. */
 static void guest_closes(struct nt_job *job)
 {
-	struct kmcl_channel *ch = CONTAINING_RECORD(job, struct kmcl_channel, ev_close);
+	struct kmcl_channel *ch = CONTAINING_RECORD(job, struct kmcl_channel, ev_close.job);
 
-	if (!ch->offer) {
+	kmcl_event_begin(&ch->ev_close);
+	if (!atomic_exchange(&ch->close_asked, false)) {
 		kmcl_close_done(ch);
 		return;
 	}
@@ -100,8 +106,8 @@ static void guest_closes(struct nt_job *job)
 
 void kmcl_server_init(struct kmcl_channel *ch)
 {
-	ch->ev_open.run = guest_opens;
-	ch->ev_close.run = guest_closes;
+	ch->ev_open.job.run = guest_opens;
+	ch->ev_close.job.run = guest_closes;
 	ch->port.ops = &kmcl_port_ops;
 }
 
@@ -179,6 +185,9 @@ void kmcl_server_disable(struct kmcl_channel *ch)
 	part_server_revoke(ch->offer);
 	ch->offer = NULL;
 	ch->relid = 0;
+	/* no upcall comes any more; what is still queued has nobody to answer */
+	atomic_store(&ch->open_asked, false);
+	atomic_store(&ch->close_asked, false);
 	if (open)
 		kmcl_session_release(ch);
 	set_link(ch, KMCL_LINK_DISABLED);

@@ -149,8 +149,7 @@ static bool would_hang(struct kmcl_channel *ch)
 {
 	enum kmcl_callback cb = kmcl_callback_of(ch);
 
-	return (cb != KMCL_CB_NONE && cb != KMCL_CB_POST_STARTED) ||
-	       part_port_on_dispatcher(&ch->port);
+	return cb != KMCL_CB_NONE && cb != KMCL_CB_POST_STARTED;
 }
 
 static NTSTATUS send_waiting(struct kmcl_channel *ch, struct kmcl_sync *s, const void *buffer,

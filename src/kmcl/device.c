@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a channel is given beside its rings: MMIO space and a monitor's latency.
+ */
+#include "kmcl/channel.h"
+
+/* No transport of this version reserves MMIO space, so there is none to tell of. */
+VOID VmbChannelGetMmioSpace(VMBCHANNEL Channel, UINT64 *MmioAddress, UINT64 *MmioSize)
+{
+	struct kmcl_channel *ch = kmcl_channel_of(Channel);
+
+	if (!ch || !MmioAddress || !MmioSize) {
+		nt_violation("bad-handle", "VmbChannelGetMmioSpace: %s",
+			     ch ? "no room for the answer" : "not a channel");
+		return;
+	}
+	if (kmcl_link(ch) != KMCL_LINK_OPEN) {
+		nt_violation("mmio-before-open", "VmbChannelGetMmioSpace: channel %s is not open",
+			     ch->config.name);
+		return;
+	}
+	*MmioAddress = 0;
+	*MmioSize = 0;
+}
+
+NTSTATUS VmbChannelSetInterruptLatency(VMBCHANNEL Channel, UINT16 Latency, PUINT16 OriginalLatency)
+{
+	struct kmcl_channel *ch = kmcl_channel_of(Channel);
+
+	if (!ch || ch->server)
+		return STATUS_INVALID_PARAMETER_1;
+	if (!OriginalLatency)
+		return STATUS_INVALID_PARAMETER_3;
+	if (kmcl_link(ch) != KMCL_LINK_OPEN || kmcl_above_passive("VmbChannelSetInterruptLatency"))
+		return STATUS_INVALID_DEVICE_STATE;
+	/* clients connect without monitor pages, so no channel has a slot in one */
+	return STATUS_NOT_SUPPORTED;
+}
