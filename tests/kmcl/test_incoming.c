@@ -136,7 +136,7 @@ static void ddi_046_inv_042_quota_bounds_what_is_outstanding(void **state)
 static void ddi_046_inv_043_raising_the_quota_waits_for_a_completion(void **state)
 {
 	struct kt_pair p = kt_pair_new(*state);
-	struct kt_send *sends[20];
+	struct kt_send *sends[20], *more;
 	KIRQL irql;
 
 	atomic_store(&p.server->mode, KT_HOLD);
@@ -148,15 +148,18 @@ static void ddi_046_inv_043_raising_the_quota_waits_for_a_completion(void **stat
 	KeRaiseIrql(DISPATCH_LEVEL, &irql);
 	VmbChannelSetTransactionQuota(p.server->h, 10);
 	KeLowerIrql(irql);
+	more = kt_send_new(p.client); /* not even when there is something new to look at */
+	assert_int_equal(kt_send_pattern(more, 64, 20, KT_WAITED), STATUS_SUCCESS);
 	KT_STAYS(p.server->packet_count == 3);
 	kt_complete(p.server, 0, NULL, 0);
 	KT_WAIT(p.server->packet_count == 11);
 	KT_STAYS(p.server->packet_count == 11); /* ten outstanding */
-	for (unsigned int i = 1; i < 20; i++) {
+	for (unsigned int i = 1; i < 21; i++) {
 		KT_WAIT(p.server->packet_count > i);
 		kt_complete(p.server, i, NULL, 0);
 	}
 	free_all(sends, 20);
+	free_all(&more, 1);
 	kt_pair_free(&p);
 }
 

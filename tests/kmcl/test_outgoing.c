@@ -560,6 +560,32 @@ static void paused_packets_wait(void **state)
 	kt_pair_free(&p);
 }
 
+/* A pause catches packets that wait for room: the room that then appears is not theirs. */
+static void paused_packets_wait_though_there_is_room(void **state)
+{
+	struct kt_pair p = unread_pair(*state);
+	struct kt_send *sends[20];
+	unsigned int placed;
+
+	overfill(&p, sends, 20, KT_WAITED);
+	kt_nap(KT_QUIET_MS);
+	VmbChannelPause(p.client->h);
+	kt_unblock(p.server, KT_ECHO);
+	KT_WAIT(p.server->packet_count >= 3);
+	KT_STAYS(p.server->packet_count <= 4); /* what was in the ring */
+	placed = p.server->packet_count;
+	for (unsigned int i = 0; i < 20; i++)
+		assert_int_equal(atomic_load(&sends[i]->routines), i < placed);
+	VmbChannelStart(p.client->h);
+	KT_WAIT(p.server->packet_count == 20);
+	for (unsigned int i = 0; i < 20; i++) {
+		KT_WAIT(atomic_load(&sends[i]->routines) == 1);
+		assert_true(kt_filled(p.server->packets[i].prefix, KT_PREFIX, i));
+	}
+	free_all(sends, 20);
+	kt_pair_free(&p);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -582,6 +608,7 @@ int main(void)
 		KT_TEST(ddi_056_inv_039_server_packets_wait_for_the_reopen),
 		KT_TEST(ddi_056_inv_039_client_packets_are_refused_after_the_close),
 		KT_TEST(paused_packets_wait),
+		KT_TEST(paused_packets_wait_though_there_is_room),
 	};
 
 	return KT_MAIN("kmcl-outgoing", tests);
