@@ -13,11 +13,13 @@
 /* CTL_CODE(FILE_DEVICE_UNKNOWN, 0x800 + n, METHOD_BUFFERED, FILE_ANY_ACCESS) */
 #define ECHO_IOCTL(n) (0x220000u | (0x800u + (n)) << 2)
 
-#define ECHO_IOCTL_QUERY   ECHO_IOCTL(0) /* in: echo_select, out: echo_info */
-#define ECHO_IOCTL_RUN     ECHO_IOCTL(1) /* in: echo_run and data, out: echo_run_result and data */
-#define ECHO_IOCTL_RAW     ECHO_IOCTL(2) /* in: echo_raw, request, external; out: echo_raw_result... \
-					  */
-#define ECHO_IOCTL_ENABLE  ECHO_IOCTL(3) /* in: echo_select: VmbChannelEnable (server: and Start) \
+#define ECHO_IOCTL_QUERY ECHO_IOCTL(0) /* in: echo_select, out: echo_info */
+#define ECHO_IOCTL_RUN   ECHO_IOCTL(1) /* in: echo_run and data, out: echo_run_result and data */
+#define ECHO_IOCTL_RAW                                                            \
+	ECHO_IOCTL(2) /* in: echo_raw, request, external; out: echo_raw_result... \
+		       */
+#define ECHO_IOCTL_ENABLE                                                                         \
+	ECHO_IOCTL(3)                    /* in: echo_select: VmbChannelEnable (server: and Start) \
 					  */
 #define ECHO_IOCTL_DISABLE ECHO_IOCTL(4) /* in: echo_select: VmbChannelDisable */
 #define ECHO_IOCTL_PAUSE   ECHO_IOCTL(5) /* in: echo_select: VmbChannelPause */
@@ -100,11 +102,12 @@ struct echo_run_result {
 	 * STATS: packets u64, bytes u64 */
 };
 
-#define ECHO_RAW_WAIT      0x1u /* ask for a completion */
-#define ECHO_RAW_EXTERNAL  0x2u /* `external_size` bytes go along as external data */
-#define ECHO_RAW_PFNS      0x4u /* the external bytes are page numbers, u64 each: send these pages */
-#define ECHO_RAW_GPADL     0x8u /* the external bytes become a GPADL; its handle goes to request @16 \
-				 */
+#define ECHO_RAW_WAIT     0x1u /* ask for a completion */
+#define ECHO_RAW_EXTERNAL 0x2u /* `external_size` bytes go along as external data */
+#define ECHO_RAW_PFNS     0x4u /* the external bytes are page numbers, u64 each: send these pages */
+#define ECHO_RAW_GPADL                                                            \
+	0x8u /* the external bytes become a GPADL; its handle goes to request @16 \
+	      */
 #define ECHO_RAW_READ_ONLY 0x10u /* the GPADL is read-only */
 
 /** One packet, bytes as given. The request (`request_size`), then the external bytes follow. */

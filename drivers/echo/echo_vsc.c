@@ -88,6 +88,7 @@ static VOID SetRunning(PECHO_CLIENT Client, BOOLEAN Running)
 
 	KeAcquireSpinLock(&Client->Lock, &irql);
 	Client->Running = Running;
+	Client->Suspends += !Running;
 	KeReleaseSpinLock(&Client->Lock, irql);
 }
 
@@ -117,7 +118,7 @@ static VOID EchoClosed(VMBCHANNEL Channel)
 	KeAcquireSpinLock(&client->Lock, &irql);
 	client->Open = FALSE;
 	KeReleaseSpinLock(&client->Lock, irql);
-	EchoRunResume(client);
+	EchoRunClosed(client);
 	ExWaitForRundownProtectionRelease(&client->Session);
 }
 

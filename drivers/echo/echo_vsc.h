@@ -29,6 +29,7 @@ typedef struct _ECHO_CLIENT {
 	BOOLEAN Open;
 	BOOLEAN Running;
 	ULONG Opens;
+	ULONG Suspends;
 	UINT64 Packets;
 	UINT64 StrayPushes;
 	LIST_ENTRY Runs;   /* ECHO_RUN.Link */
@@ -38,8 +39,10 @@ typedef struct _ECHO_CLIENT {
 /* echo_vsc_run.c: RUN */
 NTSTATUS EchoRun(PECHO_CLIENT Client, PVOID Buffer, ULONG InputLength, ULONG OutputLength,
 		 PULONG_PTR Returned);
-/** Started: sends what waited. Closed: fails it. */
+/** Started: sends what waited. */
 VOID EchoRunResume(PECHO_CLIENT Client);
+/** Closed: ends what waits. */
+VOID EchoRunClosed(PECHO_CLIENT Client);
 /** A packet of the server's own. */
 VOID EchoRunPush(PECHO_CLIENT Client, const struct echo_push *Push);
 

@@ -15,8 +15,10 @@ typedef struct _ECHO_SLOT {
 	LONG Phase;
 	UINT64 Index;
 	UINT32 Length;
-	/* a PUSH under way; these three under the client's lock */
+	/* a PUSH under way; these under the client's lock */
 	BOOLEAN Pushing;
+	BOOLEAN Waiting; /* completed, but packets of it have not been delivered */
+	ULONG Suspends;  /* of the client when it began */
 	UINT64 Tag;
 	UINT64 Pushed;
 	LARGE_INTEGER Sent;
@@ -194,6 +196,7 @@ static TAKE TakeRequest(PECHO_SLOT Slot)
 		Slot->Length = left < run->Ask.size ? (UINT32)left : run->Ask.size;
 		Slot->Tag = run->Ask.tag + Slot->Index;
 		Slot->Pushed = 0;
+		Slot->Suspends = client->Suspends;
 		Slot->Pushing = run->Ask.op == ECHO_OP_PUSH;
 	}
 	KeReleaseSpinLock(&client->Lock, irql);
@@ -267,34 +270,46 @@ static BOOLEAN TakeData(PECHO_SLOT Slot, const UCHAR *Data, UINT32 Bytes)
 	}
 }
 
-/* For PUSH: every packet was there before its completion. */
-static BOOLEAN PushesArrived(PECHO_SLOT Slot)
+/* The packets of a PUSH come before its completion. But when this end stops, KMCL goes on with
+ * completions and keeps packets back: then their Started, or Closed, is waited for. */
+static BOOLEAN MustWaitForPushes(PECHO_SLOT Slot, const struct echo_completion *Answer)
 {
 	PECHO_CLIENT client = Slot->Run->Client;
-	BOOLEAN all;
 	KIRQL irql;
+	BOOLEAN wait;
 
 	KeAcquireSpinLock(&client->Lock, &irql);
-	all = !Slot->Pushing || Slot->Pushed == Slot->Length;
-	Slot->Pushing = FALSE;
+	wait = Slot->Pushing && Answer->status == ECHO_STATUS_SUCCESS &&
+	       Slot->Pushed < Slot->Length;
+	Slot->Waiting = wait;
+	if (!wait)
+		Slot->Pushing = FALSE;
 	KeReleaseSpinLock(&client->Lock, irql);
-	return all;
+	return wait;
 }
 
-static VOID CheckAnswer(PECHO_SLOT Slot, const struct echo_completion *Answer, UINT32 Bytes)
+/* FALSE: the slot is not done with its request yet. */
+static BOOLEAN CheckAnswer(PECHO_SLOT Slot, const struct echo_completion *Answer, UINT32 Bytes)
 {
 	PECHO_RUN run = Slot->Run;
-	BOOLEAN arrived = PushesArrived(Slot);
 
 	if (Bytes < sizeof(*Answer) || Answer->op != run->Ask.op || Answer->tag != Slot->Tag)
 		Mismatch(run);
 	else if (Answer->status != ECHO_STATUS_SUCCESS)
 		Fail(run, (NTSTATUS)Answer->status);
-	else if (!arrived ||
-		 !TakeData(Slot, (const UCHAR *)(Answer + 1), Bytes - (UINT32)sizeof(*Answer)))
+	else if (!TakeData(Slot, (const UCHAR *)(Answer + 1), Bytes - (UINT32)sizeof(*Answer)))
 		Mismatch(run);
+	else if (MustWaitForPushes(Slot, Answer))
+		return FALSE;
 	else
 		Count(Slot, TRUE);
+	return TRUE;
+}
+
+static VOID SlotContinue(PECHO_SLOT Slot)
+{
+	if (InterlockedCompareExchange(&Slot->Phase, SlotEnded, SlotSending) == SlotSent)
+		SlotRun(Slot);
 }
 
 static EVT_VMB_PACKET_COMPLETION_ROUTINE RequestDone;
@@ -306,11 +321,12 @@ static VOID RequestDone(VMBPACKET Packet, NTSTATUS Status, PVOID Buffer, UINT32 
 		Fail(slot->Run, Status);
 	else if (slot->Run->Ask.op == ECHO_OP_SINK)
 		Count(slot, FALSE);
-	else
-		CheckAnswer(slot, Buffer, BufferLength);
-	if (InterlockedCompareExchange(&slot->Phase, SlotEnded, SlotSending) == SlotSent)
-		SlotRun(slot);
+	else if (!CheckAnswer(slot, Buffer, BufferLength))
+		return;
+	SlotContinue(slot);
 }
+
+/* ---- packets of the server's own ---- */
 
 /* Under the client's lock. */
 static PECHO_SLOT FindPush(PECHO_CLIENT Client, UINT64 Tag)
@@ -329,6 +345,7 @@ static PECHO_SLOT FindPush(PECHO_CLIENT Client, UINT64 Tag)
 VOID EchoRunPush(PECHO_CLIENT Client, const struct echo_push *Push)
 {
 	static const UINT8 zeros[sizeof(Push->zeros)];
+	BOOLEAN last = FALSE, early = FALSE;
 	PECHO_SLOT slot;
 	KIRQL irql;
 
@@ -338,10 +355,53 @@ VOID EchoRunPush(PECHO_CLIENT Client, const struct echo_push *Push)
 	    RtlEqualMemory(Push->zeros, zeros, sizeof(zeros))) {
 		slot->Pushed++;
 		slot->Run->Result->pushes++;
+		last = slot->Waiting && slot->Pushed == slot->Length;
 	} else {
 		Client->StrayPushes++;
 	}
+	if (last) {
+		early = slot->Suspends == Client->Suspends && Client->Running;
+		slot->Waiting = slot->Pushing = FALSE;
+	}
 	KeReleaseSpinLock(&Client->Lock, irql);
+	if (!last)
+		return;
+	if (early)
+		Mismatch(slot->Run);
+	else
+		Count(slot, TRUE);
+	SlotContinue(slot);
+}
+
+/* A slot whose pushes have not come, of one run or of any; no more of them will. */
+static PECHO_SLOT TakeWaiting(PECHO_CLIENT Client, PECHO_RUN Only)
+{
+	PECHO_SLOT slot = NULL;
+	KIRQL irql;
+
+	KeAcquireSpinLock(&Client->Lock, &irql);
+	for (PLIST_ENTRY e = Client->Runs.Flink; e != &Client->Runs && !slot; e = e->Flink) {
+		PECHO_RUN run = CONTAINING_RECORD(e, ECHO_RUN, Link);
+
+		for (ULONG i = 0; (!Only || Only == run) && i < run->SlotCount && !slot; i++) {
+			if (run->Slots[i].Waiting)
+				slot = &run->Slots[i];
+		}
+	}
+	if (slot)
+		slot->Waiting = slot->Pushing = FALSE;
+	KeReleaseSpinLock(&Client->Lock, irql);
+	return slot;
+}
+
+static VOID AbandonPushes(PECHO_CLIENT Client)
+{
+	PECHO_SLOT slot;
+
+	while ((slot = TakeWaiting(Client, NULL))) {
+		Fail(slot->Run, STATUS_DEVICE_REMOVED);
+		SlotContinue(slot);
+	}
 }
 
 VOID EchoRunResume(PECHO_CLIENT Client)
@@ -356,6 +416,12 @@ VOID EchoRunResume(PECHO_CLIENT Client)
 	KeReleaseSpinLock(&Client->Lock, irql);
 	while (!IsListEmpty(&parked))
 		SlotRun(CONTAINING_RECORD(RemoveHeadList(&parked), ECHO_SLOT, Link));
+}
+
+VOID EchoRunClosed(PECHO_CLIENT Client)
+{
+	EchoRunResume(Client);
+	AbandonPushes(Client);
 }
 
 /* ---- a run ---- */
@@ -474,6 +540,32 @@ static VOID Enlist(PECHO_RUN Run, BOOLEAN In)
 	KeReleaseSpinLock(&Run->Client->Lock, irql);
 }
 
+/* A server that completes a PUSH and keeps packets of it is not waited for without end. */
+static VOID WaitForSlots(PECHO_RUN Run)
+{
+	LARGE_INTEGER patience = {.QuadPart = -10000000ll * 5};
+	BOOLEAN held, running;
+	PECHO_SLOT slot;
+	KIRQL irql;
+
+	for (ULONG suspects = 0;;) {
+		if (KeWaitForSingleObject(&Run->Done, Executive, KernelMode, FALSE, &patience) !=
+		    STATUS_TIMEOUT)
+			return;
+		KeAcquireSpinLock(&Run->Client->Lock, &irql);
+		running = Run->Client->Running;
+		held = FALSE;
+		for (ULONG i = 0; i < Run->SlotCount; i++)
+			held |= Run->Slots[i].Waiting;
+		KeReleaseSpinLock(&Run->Client->Lock, irql);
+		suspects = held && running ? suspects + 1 : 0;
+		while (suspects > 1 && (slot = TakeWaiting(Run->Client, Run))) {
+			Mismatch(Run);
+			SlotContinue(slot);
+		}
+	}
+}
+
 static VOID Execute(PECHO_RUN Run)
 {
 	LARGE_INTEGER start = KeQueryPerformanceCounter(NULL);
@@ -482,7 +574,7 @@ static VOID Execute(PECHO_RUN Run)
 	Run->Busy = (LONG)Run->SlotCount;
 	for (ULONG i = 0; i < Run->SlotCount; i++)
 		SlotRun(&Run->Slots[i]);
-	KeWaitForSingleObject(&Run->Done, Executive, KernelMode, FALSE, NULL);
+	WaitForSlots(Run);
 	Run->Result->elapsed_ns = Nanoseconds(start);
 	Run->Result->requests = Run->Next;
 	Enlist(Run, FALSE);

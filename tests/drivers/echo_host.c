@@ -109,10 +109,14 @@ void echo_wait_running(struct echo_host *host, unsigned int device, bool running
 {
 	uint64_t end = now_ms() + PATIENCE_MS;
 	struct echo_info info;
+	kmcl_status status;
+	size_t returned;
 
 	for (;;) {
-		echo_query_client(host, device, &info);
-		if (running ? info.running : !info.open)
+		/* a device of an offer before may still be on its way out */
+		status = kmcl_device_control(host->client, device, ECHO_IOCTL_QUERY, NULL, 0, &info,
+					     sizeof(info), &returned);
+		if (status >= 0 && (running ? info.running : !info.open))
 			return;
 		if (now_ms() > end)
 			fail_msg("channel %u did not become %s", device,

@@ -26,6 +26,7 @@
 #define STATUS_INVALID_PARAMETER_    ((kmcl_status)0xc000000d)
 #define STATUS_DEVICE_REMOVED_       ((kmcl_status)0xc00002b6)
 #define STATUS_DEVICE_NOT_CONNECTED_ ((kmcl_status)0xc000009d)
+#define STATUS_NO_SUCH_DEVICE_       ((kmcl_status)0xc000000e)
 #define STATUS_CANCELLED_            ((kmcl_status)0xc0000120)
 
 struct echo_host {
