@@ -126,7 +126,7 @@ bool raw_take(struct raw_guest *g, uint32_t vp, uint32_t sint, struct raw_messag
 	assert_true(__atomic_compare_exchange_n((uint32_t *)(void *)slot, &type, 0, false,
 						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	g->last_flags = __atomic_load_n(slot + 5, __ATOMIC_SEQ_CST);
-	if (g->last_flags & 1)
+	if (g->last_flags & 1 && !g->keeps_quiet)
 		g->ops->end_of_message(g->part->transport, vp);
 	return true;
 }

@@ -58,6 +58,7 @@ struct raw_guest {
 	uint8_t *simp[RAW_VPS], *siefp[RAW_VPS];
 	uint64_t gpa[RAW_VPS];
 	uint32_t message_vp;
+	bool keeps_quiet;   /* empties slots and does not tell */
 	uint8_t last_flags; /* of the slot last emptied, as they were while it was full */
 };
 
