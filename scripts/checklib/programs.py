@@ -136,7 +136,8 @@ def run_all(programs, jobs, report):
 def up_to_date(program, folder):
     """Whether ninja has nothing left to do for what the program's command names in the folder."""
     top = os.path.join(ROOT, folder) + os.sep
-    files = [os.path.relpath(word, top) for word in program.command if word.startswith(top)]
+    files = [os.path.relpath(word, top) for word in program.command
+             if word.startswith(top) and os.path.isfile(word)]
     if not files:
         return False
     asked = subprocess.run(['ninja', '-C', folder, '-n', *files], cwd=ROOT, capture_output=True,
