@@ -20,7 +20,7 @@ from .results import ROOT, Result
 from .tap import FAILED, PASSED, SKIPPED
 
 SKIP_EXIT = 77
-TAIL = 4000
+TAIL = 64 * 1024  # of each stream of a program
 
 
 @dataclass
