@@ -170,7 +170,7 @@ void kmcl_in_free(struct kmcl_incoming *in, bool delivered)
 
 enum next {
 	NEXT_NONE,    /* nothing to deliver now */
-	NEXT_PASSIVE, /* the head wants PASSIVE_LEVEL */
+	NEXT_OTHER,   /* the head wants the other level */
 	NEXT_DELIVER,
 };
 
@@ -199,8 +199,8 @@ static enum next next_packet(struct kmcl_channel *ch, bool at_passive, bool give
 	spin_lock(&ch->in.lock);
 	if (!deliverable(ch)) {
 		next = NEXT_NONE;
-	} else if (!at_passive && wants_passive(ch)) {
-		next = NEXT_PASSIVE;
+	} else if (at_passive != wants_passive(ch)) {
+		next = NEXT_OTHER;
 	} else {
 		*in = ch->in.head;
 		ch->in.head = (*in)->next;
@@ -311,7 +311,7 @@ static void deliver_batch(struct kmcl_channel *ch, bool at_passive)
 			count = 0;
 			continue;
 		}
-		if (next == NEXT_PASSIVE)
+		if (next == NEXT_OTHER && !at_passive)
 			post_passive(ch);
 		return;
 	}
@@ -326,7 +326,7 @@ static void deliver_job(struct nt_job *job)
 	spin_unlock(&ch->in.lock);
 	if (take_busy(ch)) {
 		deliver_batch(ch, true);
-		part_port_kick(&ch->port);
+		part_port_kick(&ch->port); /* the dispatcher goes on with the rest */
 	}
 }
 

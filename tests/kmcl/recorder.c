@@ -221,16 +221,16 @@ static VOID processing_complete(VMBCHANNEL channel, UINT32 count)
 	kt_lock();
 	if (!c->quiet)
 		record(c, KT_BATCH, false, STATUS_SUCCESS, count);
-	c->batch_sum += count;
-	kt_broadcast();
 	kt_unlock();
 	if (c->on_batch)
 		c->on_batch(c, count);
-	if (!c->quiet) {
-		kt_lock();
+	/* the sum comes last: whoever waits for it may forget all events */
+	kt_lock();
+	if (!c->quiet)
 		record(c, KT_BATCH, true, STATUS_SUCCESS, count);
-		kt_unlock();
-	}
+	c->batch_sum += count;
+	kt_broadcast();
+	kt_unlock();
 	atomic_fetch_sub(&c->in_delivery, 1);
 }
 
