@@ -161,6 +161,7 @@ static void set_port(struct part_client_channel *ch, struct part_port *port, uin
 	port->dispatcher = (vp == VMBUS_VP_NONE ? port->relid : vp) % ep->dispatcher_count;
 	port->peer.connection_id = ch->offer.connection_id;
 	port->peer.muted = false;
+	port->peer.shared = !ch->offer.dedicated_interrupt;
 	port->signals_sent = 0;
 	port->signals_taken = 0;
 }

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "partition/client_end.h"
 #include "partition/synic.h"
+#include "vmbus/wire.h"
 
 #define RETRY_FIRST_NS     50000u
 #define RETRY_MOST_NS      50000000u
@@ -150,6 +151,17 @@ void client_await(struct part_endpoint *ep, struct client_request *r, uint32_t r
 
 /* ---- actions ---- */
 
+/* Behind the processors' pages. */
+static uint64_t interrupt_gpa(const struct client_end *ce)
+{
+	return ce->synic_gpa + 2ull * ce->vps * PART_PAGE_SIZE;
+}
+
+static uint8_t *interrupt_page(struct part_endpoint *ep)
+{
+	return memory_at(&ep->memory, interrupt_gpa(ep->cli), PART_PAGE_SIZE);
+}
+
 static void set_link(struct part_endpoint *ep, enum client_link link)
 {
 	ep->cli->link = link;
@@ -172,6 +184,8 @@ static bool carry_out(struct part_endpoint *ep, const struct vmbus_client_action
 	case VMBUS_CLIENT_POST:
 		return post(ep, a);
 	case VMBUS_CLIENT_CONNECTED:
+		if (a->connected.version < VMBUS_V2_4)
+			endpoint_share_interrupts(ep, interrupt_page(ep));
 		kmcl_log(KMCL_LOG_INFO, PART_SUBSYSTEM, ep->id, 0, "connected, version %u.%u",
 			 a->connected.version >> 16, a->connected.version & 0xffff);
 		break;
@@ -300,11 +314,13 @@ static void *client_messages(void *arg)
 
 /* ---- life ---- */
 
-static struct vmbus_client *create_client(const struct part_options *o)
+static struct vmbus_client *create_client(struct part_endpoint *ep)
 {
+	const struct part_options *o = &ep->part->options;
 	struct vmbus_client_config config = {
 		.max_version = o->max_version,
 		.features = o->features,
+		.interrupt_page = interrupt_gpa(ep->cli),
 		.limits = {.channels = o->limits.channels, .gpadls = o->limits.gpadls},
 		.allocator = *endpoint_allocator(),
 	};
@@ -318,10 +334,6 @@ static int start_synic(struct part_endpoint *ep)
 	struct part_guest_lines lines = {.messages = &ep->messages};
 	int error;
 
-	ce->vps = ep->part->options.vps;
-	error = part_pages_alloc(ep, 2 * ce->vps, &ce->synic_gpa);
-	if (error)
-		return error;
 	for (uint32_t i = 0; i < ce->vps; i++)
 		ce->flags[i] = synic_flags(simp_of(ep, i) + PART_PAGE_SIZE, VMBUS_SINT);
 	error = endpoint_start_dispatchers(ep, ce->vps, ce->flags);
@@ -360,7 +372,11 @@ int client_end_start(struct part_endpoint *ep)
 	ep->cli = ce;
 	ce->channels_tail = &ce->channels;
 	outgoing_init(&ce->outgoing);
-	ce->c = create_client(&ep->part->options);
+	ce->vps = ep->part->options.vps;
+	error = part_pages_alloc(ep, 2 * ce->vps + 1, &ce->synic_gpa);
+	if (error)
+		return error;
+	ce->c = create_client(ep);
 	if (!ce->c)
 		return -ENOMEM;
 	error = start_synic(ep);
@@ -425,6 +441,7 @@ static int reconnect(struct part_endpoint *ep)
 	int error;
 
 	vmbus_client_lost(ce->c);
+	endpoint_share_interrupts(ep, NULL);
 	outgoing_clear(&ce->outgoing);
 	ce->retry_at = 0;
 	ce->tries = 0;

@@ -67,7 +67,7 @@ struct client_end {
 	uint64_t retry_at; /* of the head of `outgoing` */
 	bool resetting;
 
-	uint64_t synic_gpa; /* two pages a VP: messages, event flags */
+	uint64_t synic_gpa; /* two pages a VP: messages, event flags; the interrupt page */
 	uint32_t vps;
 	uint64_t bad_messages;
 	struct hv_flags *flags[PART_MAX_DISPATCHERS];

@@ -127,14 +127,14 @@ static void ring(struct part_dispatcher *d, uint32_t channel, bool signal)
 	if (owner && owner - 1u != d->index) {
 		struct part_dispatcher *other = &d->all[owner - 1];
 
-		hv_flag_set(&other->kicks, channel);
+		hv_flag_set(other->flags, channel);
 		part_event_raise(&other->event);
 	} else if (signal) {
 		atomic_fetch_add_explicit(&d->strays, 1, memory_order_relaxed);
 	}
 }
 
-static void take_flags(struct part_dispatcher *d, struct hv_flags *flags, bool signal)
+static void take_channel_flags(struct part_dispatcher *d, struct hv_flags *flags, bool signal)
 {
 	for (uint32_t word = 0; word < HV_FLAG_WORDS; word++) {
 		uint64_t bits = hv_flags_take(flags, word);
@@ -144,6 +144,18 @@ static void take_flags(struct part_dispatcher *d, struct hv_flags *flags, bool s
 			bits &= bits - 1;
 		}
 	}
+}
+
+static void take_flags(struct part_dispatcher *d)
+{
+	struct hv_flags *shared = atomic_load(&d->shared);
+	bool look = shared && atomic_load(&d->flags->word[0]) & hv_flag_order(1);
+
+	if (look)
+		atomic_fetch_and(&d->flags->word[0], ~hv_flag_order(1));
+	take_channel_flags(d, d->flags, true);
+	if (look)
+		take_channel_flags(d, shared, true);
 }
 
 static void attach(struct part_dispatcher *d, struct part_port *port)
@@ -218,9 +230,8 @@ static void take_event(struct part_dispatcher *d)
 {
 	d->now = clock_now_ns();
 	take_commands(d);
-	if (d->flags)
-		take_flags(d, d->flags, true);
-	take_flags(d, &d->kicks, false);
+	take_flags(d);
+	take_channel_flags(d, &d->kicks, false);
 }
 
 /* ---- polling ---- */

@@ -27,6 +27,8 @@ struct part_dispatcher {
 	struct part_event event; /* [a] */
 	struct hv_flags kicks;   /* [a] by channel id, from this end */
 	struct hv_flags *flags;  /* [a] by channel id, from the other end */
+	/* [a] flag 0 means: look here; below version 2.4 */
+	_Atomic(struct hv_flags *) shared;
 	atomic_bool stop;        /* [a] */
 	_Atomic uint64_t strays; /* [a] flags of channels that nobody has */
 

@@ -106,6 +106,15 @@ void endpoint_stop_dispatchers(struct part_endpoint *ep)
 		part_dispatcher_stop(&ep->dispatchers[i]);
 }
 
+void endpoint_share_interrupts(struct part_endpoint *ep, uint8_t *page)
+{
+	uint8_t *incoming = page && ep->server ? page + PART_INTERRUPT_TO_HOST : page;
+
+	atomic_store(&ep->interrupt_page, page);
+	for (uint32_t i = 0; i < ep->dispatcher_count; i++)
+		atomic_store(&ep->dispatchers[i].shared, (struct hv_flags *)(void *)incoming);
+}
+
 int endpoint_start_messages(struct part_endpoint *ep, void *(*run)(void *))
 {
 	int error = part_thread_create(&ep->thread, run, ep,

@@ -15,11 +15,13 @@
 #include "partition/partition.h"
 #include "partition/transport.h"
 
-#define PART_SUBSYSTEM       "partition"
+#define PART_SUBSYSTEM         "partition"
+/* Where the guest's half of the interrupt page begins. */
+#define PART_INTERRUPT_TO_HOST 2048u
 /* The top 12 bits of a read-only GPADL's id: the host cannot be told in any other way. */
-#define PART_GPADL_READ_ONLY 0x52fu
+#define PART_GPADL_READ_ONLY   0x52fu
 /* A wait that lasts tells so every so often. */
-#define PART_WAIT_LOG_NS     5000000000u
+#define PART_WAIT_LOG_NS       5000000000u
 
 /* ---- messages that could not be posted yet; in order, each once ---- */
 struct outgoing {
@@ -61,6 +63,9 @@ struct part_endpoint {
 	struct part_dispatcher *dispatchers;
 	uint32_t dispatcher_count;
 	struct part_port_map ports;
+	/* Below version 2.4 flags go through a page of the guest's: host to guest in its first
+	 * half. */
+	_Atomic(uint8_t *) interrupt_page;
 
 	/* Serialises the state machine and all that hangs on it. Upcalls are made without it. */
 	pthread_mutex_t lock;
@@ -92,6 +97,8 @@ void endpoint_destroy(struct part_endpoint *ep);
 int endpoint_start_dispatchers(struct part_endpoint *ep, uint32_t count,
 			       struct hv_flags *const *flags);
 void endpoint_stop_dispatchers(struct part_endpoint *ep);
+/* NULL: flags are a channel's own from now on. */
+void endpoint_share_interrupts(struct part_endpoint *ep, uint8_t *page);
 int endpoint_start_messages(struct part_endpoint *ep, void *(*run)(void *));
 void endpoint_stop_messages(struct part_endpoint *ep);
 bool endpoint_on_message_thread(const struct part_endpoint *ep);

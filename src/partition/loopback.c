@@ -138,7 +138,7 @@ static int bind_port(void *transport, uint32_t connection_id, uint32_t dispatche
 	uint32_t id = connection_id & CONNECTION_ID_MASK;
 	uint64_t port = (uint64_t)id << 32 | dispatcher << 16 | channel;
 
-	if (!id || !channel || channel >= HV_EVENT_FLAGS)
+	if (!id || channel >= HV_EVENT_FLAGS)
 		return -EINVAL;
 	if (signal_slot(l, id))
 		return -EEXIST;

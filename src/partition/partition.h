@@ -109,7 +109,8 @@ struct part_port {
 		uint32_t vp;
 		uint16_t flag;
 		uint8_t sint;
-		bool muted; /**< target VP 0xffffffff */
+		bool muted;  /**< target VP 0xffffffff */
+		bool shared; /**< the interrupt page tells which channel (below version 2.4) */
 	} peer;
 	struct { /**< dispatch.c's */
 		struct part_port *next_command;

@@ -59,10 +59,29 @@ static void signal_guest(struct part_port *port)
 {
 	struct part_endpoint *ep = port->ep;
 	uint32_t vp = __atomic_load_n(&port->peer.vp, __ATOMIC_SEQ_CST);
+	uint8_t *page = atomic_load(&ep->interrupt_page);
 
 	__atomic_fetch_add(&port->signals_sent, 1, __ATOMIC_RELAXED);
-	if (!port->peer.muted)
-		ep->host->set_flag(ep->transport, vp, port->peer.sint, port->peer.flag);
+	if (port->peer.muted)
+		return;
+	if (page) {
+		hv_flag_set((struct hv_flags *)(void *)page, port->relid);
+		ep->host->set_flag(ep->transport, 0, VMBUS_SINT, 0);
+		return;
+	}
+	ep->host->set_flag(ep->transport, vp, port->peer.sint, port->peer.flag);
+}
+
+static void signal_host(struct part_port *port)
+{
+	struct part_endpoint *ep = port->ep;
+	uint8_t *page = atomic_load(&ep->interrupt_page);
+
+	__atomic_fetch_add(&port->signals_sent, 1, __ATOMIC_RELAXED);
+	if (page && port->peer.shared)
+		hv_flag_set((struct hv_flags *)(void *)(page + PART_INTERRUPT_TO_HOST),
+			    port->relid);
+	ep->guest->signal_event(ep->transport, port->peer.connection_id, 0);
 }
 
 /*
@@ -88,14 +107,10 @@ static void server_signal(struct part_port *port)
 
 void part_port_signal(struct part_port *port)
 {
-	struct part_endpoint *ep = port->ep;
-
-	if (ep->server) {
+	if (port->ep->server)
 		server_signal(port);
-		return;
-	}
-	__atomic_fetch_add(&port->signals_sent, 1, __ATOMIC_RELAXED);
-	ep->guest->signal_event(ep->transport, port->peer.connection_id, 0);
+	else
+		signal_host(port);
 }
 
 void port_gate_set(struct part_port *port, enum port_gate gate)

@@ -12,21 +12,14 @@
 #include "base/clock.h"
 #include "partition/internal.h"
 #include "partition/server_end.h"
+#include "vmbus/wire.h"
 
-#define OPEN_FAILED      0x8000ffffu
-#define MESSAGE_PORT     1u
-#define MULTICLIENT_PORT 4u
 /* A guest may have thrown away what came before it was ready for its open's result. */
-#define RECHECK_NS       100000000u
+#define RECHECK_NS 100000000u
 
 static void carry_out_actions(struct part_endpoint *ep);
 
 /* ---- posting ---- */
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
 
 /* From OPEN_RESULT on the guest may be signalled. */
 static void note_posted(struct part_endpoint *ep, const uint8_t *data, size_t size)
@@ -37,10 +30,10 @@ static void note_posted(struct part_endpoint *ep, const uint8_t *data, size_t si
 	};
 	struct server_end *se = ep->srv;
 
-	if (size < OPEN_RESULT_SIZE || get32(data) != OPEN_RESULT || get32(data + 16))
+	if (size < OPEN_RESULT_SIZE || vmbus_get32(data) != OPEN_RESULT || vmbus_get32(data + 16))
 		return;
 	for (struct part_server_channel *ch = se->channels; ch; ch = ch->next) {
-		if (ch->state != CHANNEL_IS_OPEN || ch->port->relid != get32(data + 8) ||
+		if (ch->state != CHANNEL_IS_OPEN || ch->port->relid != vmbus_get32(data + 8) ||
 		    atomic_load(&ch->port->gate) != PORT_GATE_HELD)
 			continue;
 		port_gate_set(ch->port, PORT_GATE_OPEN);
@@ -244,7 +237,7 @@ static void start_open(struct part_server_channel *ch, const struct vmbus_server
 	if (error) {
 		KMCL_LOG_PEER(KMCL_LOG_WARNING, PART_SUBSYSTEM, ch->ep->id, a->open.channel_id,
 			      "open refused: rings cannot be used (%s)", strerror(-error));
-		vmbus_server_open_done(ch->ep->srv->s, ch->id, OPEN_FAILED);
+		vmbus_server_open_done(ch->ep->srv->s, ch->id, VMBUS_STATUS_FAILURE);
 		return;
 	}
 	ch->state = CHANNEL_IS_OPENING;
@@ -291,6 +284,24 @@ static bool pages_usable(struct part_endpoint *ep, const struct vmbus_server_act
 	       page_usable(ep, a->connect.monitor_child_to_parent);
 }
 
+static bool connect(struct part_endpoint *ep, const struct vmbus_server_action *a)
+{
+	if (!pages_usable(ep, a))
+		return false;
+	if (a->connect.version < VMBUS_V2_4 && a->connect.interrupt_page) {
+		endpoint_share_interrupts(
+			ep, part_memory_at(ep, a->connect.interrupt_page, PART_PAGE_SIZE));
+		ep->host->bind_port(ep->transport, VMBUS_PORT_EVENT, 0, 0);
+	}
+	return true;
+}
+
+static void disconnect(struct part_endpoint *ep)
+{
+	ep->host->unbind_port(ep->transport, VMBUS_PORT_EVENT);
+	endpoint_share_interrupts(ep, NULL);
+}
+
 /* A signal that is on its way to the old processor arrives before the answer leaves. */
 static void retarget(struct part_server_channel *ch, uint32_t vp)
 {
@@ -310,9 +321,10 @@ static bool carry_out(struct part_endpoint *ep, const struct vmbus_server_action
 	case VMBUS_SERVER_POST:
 		return post(ep, a);
 	case VMBUS_SERVER_CONNECT:
-		vmbus_server_connect_done(s, pages_usable(ep, a));
+		vmbus_server_connect_done(s, connect(ep, a));
 		break;
 	case VMBUS_SERVER_DISCONNECTED:
+		disconnect(ep);
 		break;
 	case VMBUS_SERVER_OPEN:
 		start_open(ch, a);
@@ -681,9 +693,9 @@ int server_end_start(struct part_endpoint *ep)
 		return -ENOMEM;
 	error = start_dispatchers(ep);
 	if (!error)
-		error = ep->host->bind_messages(ep->transport, MESSAGE_PORT);
+		error = ep->host->bind_messages(ep->transport, VMBUS_PORT_MESSAGE);
 	if (!error)
-		error = ep->host->bind_messages(ep->transport, MULTICLIENT_PORT);
+		error = ep->host->bind_messages(ep->transport, VMBUS_PORT_MULTI_CLIENT);
 	if (!error)
 		error = endpoint_start_messages(ep, server_messages);
 	return error;

@@ -92,8 +92,8 @@ struct part_host_ops {
 		       size_t size);
 	/** Sets an event flag of a VP and interrupts it where the flag was clear. */
 	int (*set_flag)(void *transport, uint32_t vp, uint8_t sint, uint16_t flag);
-	/** HvSignalEvent on `connection_id` rings the dispatcher's doorbell `channel`. -EEXIST,
-	 * -ENOSPC. */
+	/** HvSignalEvent on `connection_id` sets the dispatcher's doorbell flag `channel`; flag 0
+	 *  is the event port that channels share. -EEXIST, -ENOSPC. */
 	int (*bind_port)(void *transport, uint32_t connection_id, uint32_t dispatcher,
 			 uint32_t channel);
 	void (*unbind_port)(void *transport, uint32_t connection_id);

@@ -496,9 +496,9 @@ static void a_partition_ends_with_offers_that_nobody_claimed(void **state)
 /* Every version that both ends speak carries a channel. */
 static void each_version_carries_packets(void **state)
 {
-	static const uint32_t versions[] = {VMBUS_V2_4, VMBUS_V3_0, VMBUS_V4_0,
-					    VMBUS_V4_1, VMBUS_V5_0, VMBUS_V5_1,
-					    VMBUS_V5_2, VMBUS_V5_3, VMBUS_V6_0};
+	static const uint32_t versions[] = {VMBUS_V0_13, VMBUS_V1_1, VMBUS_V2_4, VMBUS_V3_0,
+					    VMBUS_V4_0,  VMBUS_V4_1, VMBUS_V5_0, VMBUS_V5_1,
+					    VMBUS_V5_2,  VMBUS_V5_3, VMBUS_V6_0};
 
 	for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
 		struct part_options o = {

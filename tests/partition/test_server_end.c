@@ -224,6 +224,7 @@ static void ctl_116_the_doorbell_of_a_closed_channel_fails(void **state)
 	raw_post_open(&g, 1, 7, RING_PAGES, 0);
 	assert_int_equal(raw_expect_open_result(&g, 1), 0);
 	sem_wait(&d.opened);
+	wait_until(atomic_load(&d.polls)); /* or the bell may ring before the port is there */
 	assert_int_equal(ring_doorbell(&g, 0x2001), HV_STATUS_SUCCESS);
 	wait_until(__atomic_load_n(&d.port.signals_taken, __ATOMIC_RELAXED) == 1);
 	assert_int_equal(g.ops->signal_event(g.part->transport, 0x2001, 1),
@@ -500,6 +501,89 @@ static void ctl_100_unload_waits_for_the_devices(void **state)
 	stop_one(&g, &d);
 }
 
+/* A guest of the first version, or the second: an interrupt page for both directions. */
+static uint64_t start_old(struct raw_guest *g, struct device *d, uint32_t version)
+{
+	uint8_t contact[40] = {14}, request[8] = {3};
+	struct raw_message m;
+	uint64_t page, gpa;
+
+	raw_guest_start(g, NULL);
+	device_init(d);
+	device_offer(d, g->host, 0);
+	page = ring_memory(g, 1);
+	vmbus_put32(contact + 8, version);
+	vmbus_put64(contact + 16, page);
+	raw_post(g, contact, sizeof(contact));
+	raw_expect(g, 15, &m);
+	assert_int_equal(m.bytes[8], 1);
+	raw_post(g, request, sizeof(request));
+	raw_expect(g, 1, &m);
+	raw_expect(g, 4, &m);
+	gpa = ring_memory(g, 2 * RING_PAGES);
+	raw_gpadl(g, 1, 7, gpa, 2 * RING_PAGES);
+	raw_post_open(g, 1, 7, RING_PAGES, 3);
+	assert_int_equal(raw_expect_open_result(g, 1), 0);
+	sem_wait(&d->opened);
+	wait_until(atomic_load(&d->polls));
+	return page;
+}
+
+static void ctl_114_old_guests_are_told_by_the_interrupt_page(void **state)
+{
+	struct raw_guest g;
+	struct device d;
+	uint64_t page = start_old(&g, &d, VMBUS_V1_1);
+	uint8_t *bits = part_memory_at(&g.part->client, page, 4096);
+	uint8_t unload[8] = {16};
+	struct raw_message m;
+
+	part_port_signal(&d.port);
+	assert_int_equal(__atomic_load_n(&bits[0], __ATOMIC_SEQ_CST), 2);
+	assert_true(raw_flag(&g, 0, 0));
+	assert_true(part_event_take(&g.flag_lines[0]));
+	assert_false(raw_flag(&g, 3, 1));
+	assert_false(raw_flag(&g, 0, 1));
+	/* The next connection has no such page. */
+	raw_post(&g, unload, sizeof(unload));
+	raw_expect(&g, 17, &m);
+	__atomic_store_n(&bits[0], 0, __ATOMIC_SEQ_CST);
+	assert_int_equal(raw_connect(&g, VMBUS_V5_3), 1);
+	raw_gpadl(&g, 1, 8, ring_memory(&g, 2 * RING_PAGES), 2 * RING_PAGES);
+	raw_post_open(&g, 1, 8, RING_PAGES, 3);
+	assert_int_equal(raw_expect_open_result(&g, 1), 0);
+	sem_wait(&d.opened);
+	part_port_signal(&d.port);
+	assert_true(raw_flag(&g, 3, 1));
+	assert_int_equal(__atomic_load_n(&bits[0], __ATOMIC_SEQ_CST), 0);
+	stop_one(&g, &d);
+}
+
+static void ctl_115_the_shared_event_port_reads_the_interrupt_page(void **state)
+{
+	struct raw_guest g;
+	struct device d;
+	uint64_t page = start_old(&g, &d, VMBUS_V0_13);
+	uint64_t *bits = part_memory_at(&g.part->client, page + 2048, 2048);
+	uint64_t taken = 0;
+
+	/* Bit 2047, of nobody, and channel 1. */
+	for (uint32_t i = 0; i < 10; i++) {
+		__atomic_fetch_or(&bits[31], 1ull << 63, __ATOMIC_SEQ_CST);
+		__atomic_fetch_or(&bits[0], 1ull << 1 | 1, __ATOMIC_SEQ_CST);
+		assert_int_equal(ring_doorbell(&g, 2), HV_STATUS_SUCCESS);
+		taken++;
+		wait_until(__atomic_load_n(&d.port.signals_taken, __ATOMIC_RELAXED) == taken);
+		wait_until(!__atomic_load_n(&bits[31], __ATOMIC_SEQ_CST));
+		assert_int_equal(__atomic_load_n(&bits[0], __ATOMIC_SEQ_CST), 0);
+	}
+	/* Without a bit nobody is woken. */
+	assert_int_equal(ring_doorbell(&g, 2), HV_STATUS_SUCCESS);
+	nap(SETTLE_NS);
+	assert_int_equal(__atomic_load_n(&d.port.signals_taken, __ATOMIC_RELAXED), taken);
+	stop_one(&g, &d);
+}
+
 static void revoke_while_the_open_is_unanswered(void **state)
 {
 	struct raw_guest g;
@@ -559,6 +643,8 @@ int main(void)
 		cmocka_unit_test(ctl_081_after_a_modify_the_old_vp_is_left_alone),
 		cmocka_unit_test(ctl_106_after_unload_no_flag_is_set),
 		cmocka_unit_test(ctl_100_unload_waits_for_the_devices),
+		cmocka_unit_test(ctl_114_old_guests_are_told_by_the_interrupt_page),
+		cmocka_unit_test(ctl_115_the_shared_event_port_reads_the_interrupt_page),
 		cmocka_unit_test(revoke_while_the_open_is_unanswered),
 		cmocka_unit_test(posts_are_judged_by_port_and_size),
 	};
