@@ -76,6 +76,8 @@ static NTSTATUS Send(PECHO_TRANSACTION T)
 
 static VOID Transact(PECHO_CLIENT Client, PECHO_TRANSACTION T)
 {
+	NTSTATUS status;
+
 	T->Packet = VmbPacketAllocate(Client->Channel);
 	if (!T->Packet) {
 		T->Status = STATUS_INSUFFICIENT_RESOURCES;
@@ -83,9 +85,11 @@ static VOID Transact(PECHO_CLIENT Client, PECHO_TRANSACTION T)
 	}
 	VmbPacketSetPointer(T->Packet, T);
 	VmbPacketSetCompletionRoutine(T->Packet, TransactionDone);
-	T->Status = Send(T);
-	if (NT_SUCCESS(T->Status))
+	status = Send(T);
+	if (NT_SUCCESS(status))
 		KeWaitForSingleObject(&T->Done, Executive, KernelMode, FALSE, NULL);
+	else
+		T->Status = status; /* else the routine sets it */
 	VmbPacketFree(T->Packet);
 }
 

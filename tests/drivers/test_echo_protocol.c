@@ -27,6 +27,18 @@ static int forget(void **state)
 	return 0;
 }
 
+static void transact(const struct raw_request *r)
+{
+	forget(NULL);
+	echo_raw(&host, r, &answer);
+}
+
+static void simple(uint32_t op, uint32_t length, uint64_t tag)
+{
+	forget(NULL);
+	echo_simple(&host, op, length, tag, &answer);
+}
+
 /* A request with data behind it; `size` bytes are sent whatever `length` says. */
 static void send_data(uint32_t op, uint32_t length, uint64_t tag, const void *data, uint32_t size,
 		      uint32_t flags)
@@ -38,7 +50,7 @@ static void send_data(uint32_t op, uint32_t length, uint64_t tag, const void *da
 	memcpy(request, &head, sizeof(head));
 	if (size)
 		memcpy(request + 16, data, size);
-	echo_raw(&host, &r, &answer);
+	transact(&r);
 	free(request);
 }
 
@@ -54,8 +66,7 @@ static void send_external(uint32_t op, uint32_t length, uint64_t tag, const void
 		.flags = ECHO_RAW_WAIT | (size ? ECHO_RAW_EXTERNAL : 0),
 	};
 
-	free(answer.external);
-	echo_raw(&host, &r, &answer);
+	transact(&r);
 }
 
 static void send_pfns(uint32_t op, uint32_t length, const uint64_t *pfns, uint32_t count)
@@ -69,7 +80,7 @@ static void send_pfns(uint32_t op, uint32_t length, const uint64_t *pfns, uint32
 		.flags = ECHO_RAW_WAIT | ECHO_RAW_PFNS,
 	};
 
-	echo_raw(&host, &r, &answer);
+	transact(&r);
 }
 
 static void send_gpadl(uint32_t length, uint32_t offset, uint64_t tag, const void *memory,
@@ -87,8 +98,7 @@ static void send_gpadl(uint32_t length, uint32_t offset, uint64_t tag, const voi
 		.flags = ECHO_RAW_WAIT | ECHO_RAW_GPADL | more_flags,
 	};
 
-	free(answer.external);
-	echo_raw(&host, &r, &answer);
+	transact(&r);
 }
 
 /* ---- ECHO ---- */
@@ -184,7 +194,7 @@ static void sum_of_nothing_needs_no_external_data(void **state)
 	uint8_t want[32], byte = 1;
 
 	sha256_of("", 0, want);
-	echo_simple(&host, ECHO_OP_SUM, 0, 13, &answer);
+	simple(ECHO_OP_SUM, 0, 13);
 	assert_answered(&answer, ECHO_OP_SUM, 13, 32);
 	assert_memory_equal(answer.data, want, 32);
 	send_external(ECHO_OP_SUM, 0, 14, &byte, 1);
@@ -219,7 +229,7 @@ static void sum_refuses_a_page_outside_guest_memory(void **state)
 
 static void read_stats(uint64_t *packets, uint64_t *bytes)
 {
-	echo_simple(&host, ECHO_OP_STATS, 0, 18, &answer);
+	simple(ECHO_OP_STATS, 0, 18);
 	assert_answered(&answer, ECHO_OP_STATS, 18, 16);
 	memcpy(packets, answer.data, 8);
 	memcpy(bytes, answer.data + 8, 8);
@@ -328,7 +338,7 @@ static void fill_beyond_the_external_data_writes_nothing(void **state)
 	send_external(ECHO_OP_FILL, 5001, 22, data, 5000);
 	assert_refused(&answer, ECHO_OP_FILL, 22);
 	assert_memory_equal(answer.external, data, sizeof(data));
-	echo_simple(&host, ECHO_OP_FILL, 1, 23, &answer);
+	simple(ECHO_OP_FILL, 1, 23);
 	assert_refused(&answer, ECHO_OP_FILL, 23);
 	assert_alive(&host);
 }
@@ -383,13 +393,13 @@ static void gpadl_sum_refuses_an_unknown_gpadl(void **state)
 	struct raw_request r = {
 		.request = &request, .request_size = sizeof(request), .flags = ECHO_RAW_WAIT};
 
-	echo_raw(&host, &r, &answer);
+	transact(&r);
 	assert_refused(&answer, ECHO_OP_GPADL_SUM, 29);
 	request.gpadl = 0;
-	echo_raw(&host, &r, &answer);
+	transact(&r);
 	assert_refused(&answer, ECHO_OP_GPADL_SUM, 29);
 	/* without the handle and the offset */
-	echo_simple(&host, ECHO_OP_GPADL_SUM, 0, 30, &answer);
+	simple(ECHO_OP_GPADL_SUM, 0, 30);
 	assert_refused(&answer, ECHO_OP_GPADL_SUM, 30);
 	assert_alive(&host);
 }
@@ -438,11 +448,11 @@ static void push_refuses_none_and_too_many(void **state)
 	struct echo_info before, after;
 
 	echo_query_client(&host, 0, &before);
-	echo_simple(&host, ECHO_OP_PUSH, 0, 31, &answer);
+	simple(ECHO_OP_PUSH, 0, 31);
 	assert_refused(&answer, ECHO_OP_PUSH, 31);
-	echo_simple(&host, ECHO_OP_PUSH, 1001, 32, &answer);
+	simple(ECHO_OP_PUSH, 1001, 32);
 	assert_refused(&answer, ECHO_OP_PUSH, 32);
-	echo_simple(&host, ECHO_OP_PUSH, 0xffffffff, 33, &answer);
+	simple(ECHO_OP_PUSH, 0xffffffff, 33);
 	assert_refused(&answer, ECHO_OP_PUSH, 33);
 	echo_query_client(&host, 0, &after);
 	assert_int_equal(before.packets, after.packets);
@@ -456,7 +466,7 @@ static void unknown_ops_are_refused(void **state)
 	static const uint32_t ops[] = {0, 8, 9, 0x80000000, 0xffffffff};
 
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
-		echo_simple(&host, ops[i], 0, 34 + i, &answer);
+		simple(ops[i], 0, 34 + i);
 		assert_refused(&answer, ops[i], 34 + i);
 	}
 	assert_alive(&host);
@@ -468,10 +478,10 @@ static void short_packets_are_answered_with_what_they_have(void **state)
 	static const uint8_t bytes[16] = {1, 0, 0, 0, 4, 3, 2, 1, 9, 9, 9, 9, 9, 9, 9, 9};
 	struct raw_request r = {.request = bytes, .flags = ECHO_RAW_WAIT};
 
-	echo_raw(&host, &r, &answer);
+	transact(&r);
 	assert_refused(&answer, 0, 0);
 	for (r.request_size = 1; r.request_size <= 8; r.request_size++) {
-		echo_raw(&host, &r, &answer);
+		transact(&r);
 		/* the sender's padding is zero */
 		assert_refused(&answer, 1, 0);
 	}
@@ -484,7 +494,7 @@ static void short_packets_without_completion_are_survived(void **state)
 	struct raw_request r = {.request = bytes};
 
 	for (r.request_size = 0; r.request_size <= 8; r.request_size += 8)
-		echo_raw(&host, &r, &answer);
+		transact(&r);
 	assert_alive(&host);
 }
 
