@@ -305,10 +305,12 @@ static void ddi_003_pages_for_an_mdl_are_zeroed_and_have_numbers(void **state)
 	PHYSICAL_ADDRESS low = {.QuadPart = 0}, high = {.QuadPart = -1}, skip = {.QuadPart = 0};
 	struct mm_test t;
 	uint64_t first = 0;
-	char *va;
+	char *va, *small;
 	PMDL mdl;
 
 	enter(&t);
+	small = ExAllocatePoolWithTag(NonPagedPoolNx, 100,
+				      TAG_TEST); /* what follows is off a page */
 	mdl = MmAllocatePagesForMdlEx(low, high, skip, 2 * PAGE_SIZE + 1, MmCached,
 				      MM_ALLOCATE_FULLY_REQUIRED);
 	assert_non_null(mdl);
@@ -323,6 +325,7 @@ static void ddi_003_pages_for_an_mdl_are_zeroed_and_have_numbers(void **state)
 		assert_int_equal(MmGetMdlPfnArray(mdl)[i], first + i);
 	MmFreePagesFromMdl(mdl);
 	ExFreePool(mdl);
+	ExFreePool(small);
 	assert_null(MmAllocatePagesForMdlEx(low, high, skip, (FAKE_PAGES + 1) * PAGE_SIZE, MmCached,
 					    0));
 	leave(&t); /* nothing leaked */
@@ -333,13 +336,15 @@ static void ddi_003_contiguous_memory_begins_on_a_page(void **state)
 	PHYSICAL_ADDRESS highest = {.QuadPart = -1};
 	struct mm_test t;
 	uint64_t pfn = 0;
-	char *p;
+	char *p, *small;
 
 	enter(&t);
+	small = ExAllocatePoolWithTag(NonPagedPoolNx, 100, TAG_TEST);
 	p = MmAllocateContiguousMemory(100, highest);
 	assert_int_equal((uintptr_t)p % PAGE_SIZE, 0);
 	assert_true(fake_pfn_of(&t.memory, p, &pfn));
 	MmFreeContiguousMemory(p);
+	ExFreePool(small);
 	leave(&t);
 }
 
