@@ -33,14 +33,14 @@
 #define MESSAGE_BYTES 240u
 
 /* Spins (sleeping a little) until the expression holds; fails the test after the deadline. */
-#define wait_until(expression)                                       \
-	do {                                                         \
-		uint64_t until_ = clock_now_ns() + DEADLINE_NS;      \
-		while (!(expression)) {                              \
-			if (clock_now_ns() > until_)                 \
-				fail_msg("timed out: " #expression); \
-			nap(100000);                                 \
-		}                                                    \
+#define wait_until(expression)                                          \
+	do {                                                            \
+		uint64_t until_ = clock_now_ns() + DEADLINE_NS;         \
+		while (!(expression)) {                                 \
+			if (clock_now_ns() > until_)                    \
+				fail_msg("timed out: %s", #expression); \
+			nap(100000);                                    \
+		}                                                       \
 	} while (0)
 
 void nap(uint64_t ns);

@@ -3,6 +3,8 @@
  */
 #include "support.h"
 
+#include "nt/nt.h"
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -358,6 +360,47 @@ static void rings_are_seen_whole_however_they_lie(void **state)
 	part_destroy(p);
 }
 
+/* The table that drivers' pools and MDLs work on. */
+static void the_nt_layer_sees_page_numbers(void **state)
+{
+	struct part *p = start(TEST_MEMORY, 8);
+	const struct nt_memory *guest = part_nt_memory(&p->client);
+	const struct nt_memory *host = part_nt_memory(&p->server);
+	uint8_t *a = guest->alloc(guest->ctx, 100, 16), *b = guest->alloc(guest->ctx, 9000, 4096);
+	uint64_t pfns[3] = {0}, on_stack;
+	void *cookie;
+	uint8_t *seen;
+
+	assert_null(host->alloc);
+	assert_non_null(a);
+	assert_non_null(b);
+	assert_true(guest->pfn_of(guest->ctx, b, &pfns[2]));
+	assert_true(guest->pfn_of(guest->ctx, b + 8192, &pfns[1]));
+	assert_true(guest->pfn_of(guest->ctx, b + 4096, &pfns[0]));
+	assert_int_equal(pfns[1], pfns[2] + 2);
+	assert_false(guest->pfn_of(guest->ctx, &on_stack, &on_stack));
+	b[0] = 0xb0;
+	b[4096] = 0xb1;
+	b[8192] = 0xb2;
+	seen = host->map(host->ctx, pfns, 3, &cookie);
+	assert_non_null(seen);
+	assert_int_equal(seen[0], 0xb1);
+	assert_int_equal(seen[4096], 0xb2);
+	assert_int_equal(seen[8192], 0xb0);
+	assert_int_equal(atomic_load(&p->server.memory.stitches), 2);
+	host->unmap(host->ctx, seen, 3, cookie);
+	assert_int_equal(atomic_load(&p->server.memory.stitches), 0);
+	pfns[1] = TEST_MEMORY / 4096;
+	assert_null(host->map(host->ctx, pfns, 3, &cookie));
+	seen = host->map(host->ctx, &pfns[2], 1, &cookie);
+	assert_int_equal(seen[0], 0xb0);
+	host->unmap(host->ctx, seen, 1, cookie);
+	guest->free(guest->ctx, a);
+	guest->free(guest->ctx, b);
+	guest->free(guest->ctx, NULL);
+	part_destroy(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -374,6 +417,7 @@ int main(void)
 		cmocka_unit_test(scattered_pages_are_stitched_by_runs),
 		cmocka_unit_test(stitches_are_bounded),
 		cmocka_unit_test(rings_are_seen_whole_however_they_lie),
+		cmocka_unit_test(the_nt_layer_sees_page_numbers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,7 +57,7 @@ static void ctl_007_a_full_slot_is_marked_and_left(void **state)
 static void no_delivery_without_page_or_to_a_masked_sint(void **state)
 {
 	struct pages *p = make_pages();
-	struct synic_vp none = {0};
+	static struct synic_vp none;
 
 	assert_int_equal(synic_deliver(&none, 2, 1, 0, "x", 1), -ENODEV);
 	assert_int_equal(synic_set_flag(&none, 2, 1), -ENODEV);
