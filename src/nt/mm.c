@@ -127,7 +127,8 @@ VOID MmUnlockPages(PMDL Mdl)
 
 VOID IoBuildPartialMdl(PMDL SourceMdl, PMDL TargetMdl, PVOID VirtualAddress, ULONG Length)
 {
-	ULONG skip = (ULONG)((PCHAR)VirtualAddress - (PCHAR)MmGetMdlVirtualAddress(SourceMdl));
+	SIZE_T offset = (ULONG_PTR)VirtualAddress - (ULONG_PTR)MmGetMdlVirtualAddress(SourceMdl);
+	ULONG skip = offset > MAXULONG ? MAXULONG : (ULONG)offset;
 	ULONG first = (SourceMdl->ByteOffset + skip) >> PAGE_SHIFT;
 
 	if (skip > SourceMdl->ByteCount || Length > SourceMdl->ByteCount - skip) {

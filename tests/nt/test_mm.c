@@ -270,14 +270,15 @@ static void ddi_003_partial_of_a_foreign_mdl(void **state)
 {
 	struct fake_memory memory;
 	struct foreign f, p;
-	char *before, *va;
+	ULONG_PTR before; /* not an address that arithmetic on pointers may use */
+	char *va;
 
 	fake_memory_init(&memory);
 	foreign_init(&f, &memory, FAKE_FIRST_PFN + 8, 100, 2 * PAGE_SIZE);
-	before = MmGetMdlVirtualAddress(&f.mdl);
-	MmInitializeMdl(&p.mdl, before, 2 * PAGE_SIZE);
+	before = (ULONG_PTR)MmGetMdlVirtualAddress(&f.mdl);
+	MmInitializeMdl(&p.mdl, (PVOID)before, 2 * PAGE_SIZE);
 	/* unmapped: it maps its own part */
-	IoBuildPartialMdl(&f.mdl, &p.mdl, before + PAGE_SIZE, 500);
+	IoBuildPartialMdl(&f.mdl, &p.mdl, (PVOID)(before + PAGE_SIZE), 500);
 	assert_int_equal(MmGetMdlByteOffset(&p.mdl), 100);
 	assert_int_equal(MmGetMdlPfnArray(&p.mdl)[0], FAKE_FIRST_PFN + 9);
 	va = MmGetSystemAddressForMdlSafe(&p.mdl, NormalPagePriority);
@@ -286,8 +287,8 @@ static void ddi_003_partial_of_a_foreign_mdl(void **state)
 	assert_int_equal(memory.unmapped, 1);
 	/* mapped: it is within the source's mapping */
 	va = MmGetSystemAddressForMdlSafe(&f.mdl, NormalPagePriority);
-	assert_ptr_equal(MmGetMdlVirtualAddress(&f.mdl), before);
-	IoBuildPartialMdl(&f.mdl, &p.mdl, before + 4090, 500);
+	assert_ptr_equal(MmGetMdlVirtualAddress(&f.mdl), (PVOID)before);
+	IoBuildPartialMdl(&f.mdl, &p.mdl, (PVOID)(before + 4090), 500);
 	assert_int_equal(MmGetMdlByteOffset(&p.mdl), (100 + 4090) % PAGE_SIZE);
 	assert_ptr_equal(MmGetSystemAddressForMdlSafe(&p.mdl, NormalPagePriority), va + 4090);
 	assert_int_equal(memory.mapped, 2);
