@@ -456,21 +456,30 @@ vmbus_ring_read(struct vmbus_ring_reader *r, void *buf, uint32_t cap, struct vmb
 	return VMBUS_RING_OK;
 }
 
-/** Gives back the space of all that was read (R3 to R7). @return a room signal is owed. */
-static inline bool vmbus_ring_release(struct vmbus_ring_reader *r)
+/**
+ * Gives back the space before @p index, where a packet begins that was read since the last release,
+ * or the next one (R3 to R7). @return a room signal is owed.
+ */
+static inline bool vmbus_ring_release_to(struct vmbus_ring_reader *r, uint32_t index)
 {
 	uint32_t old = r->released, pending;
 
-	if (vmbus_unlikely(r->out == old))
+	if (vmbus_unlikely(index == old || !r->control))
 		return false;
 	/* pairs with the acquire in vmbus_ring_reserve_slow(): what was read stays read */
-	vmbus_store32_release(&r->control->out, r->out);
-	r->released = r->out;
+	vmbus_store32_release(&r->control->out, index);
+	r->released = index;
 	vmbus_fence_full(); /* pairs with the fence in vmbus_ring_writer_block() */
 	pending = vmbus_load32_acquire(&r->control->pending); /* acquire: before `in` */
 	if (vmbus_likely(!pending))
 		return false;
 	return vmbus_ring_release_signal(r, old, pending);
+}
+
+/** The same for all that was read. */
+static inline bool vmbus_ring_release(struct vmbus_ring_reader *r)
+{
+	return vmbus_ring_release_to(r, r->out);
 }
 
 /** Tells the writer not to signal; only an optimisation. */

@@ -6,11 +6,13 @@
 
 static VMBUS_NO_TSAN void copy_words(uint8_t *to, const uint8_t *from, size_t size)
 {
-	for (; size >= 8; size -= 8, to += 8, from += 8) {
-		uint64_t word = __atomic_load_n((const vmbus_u64_any *)from, __ATOMIC_RELAXED);
+	if ((((uintptr_t)to | (uintptr_t)from) & 7) == 0)
+		for (; size >= 8; size -= 8, to += 8, from += 8) {
+			uint64_t word =
+				__atomic_load_n((const vmbus_u64_shared *)from, __ATOMIC_RELAXED);
 
-		__atomic_store_n((vmbus_u64_any *)to, word, __ATOMIC_RELAXED);
-	}
+			__atomic_store_n((vmbus_u64_shared *)to, word, __ATOMIC_RELAXED);
+		}
 	for (; size; size--)
 		__atomic_store_n(to++, __atomic_load_n(from++, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 }
