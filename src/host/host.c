@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -15,6 +16,41 @@
 #define VERSION "0.1.0"
 
 /* ---- partitions ---- */
+
+static struct {
+	pthread_mutex_t lock;
+	kmcl_partition *newest;
+} partitions = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Drivers that name no device use the newest partition's bus. */
+static void set_default_bus(void)
+{
+	struct part *part = partitions.newest ? partitions.newest->part : NULL;
+
+	kmcl_bus_set_default(part ? part_server(part) : NULL, part ? part_client(part) : NULL);
+}
+
+static void enlist_partition(kmcl_partition *partition)
+{
+	pthread_mutex_lock(&partitions.lock);
+	partition->older = partitions.newest;
+	partitions.newest = partition;
+	set_default_bus();
+	pthread_mutex_unlock(&partitions.lock);
+}
+
+static void delist_partition(kmcl_partition *partition)
+{
+	pthread_mutex_lock(&partitions.lock);
+	for (kmcl_partition **p = &partitions.newest; *p; p = &(*p)->older) {
+		if (*p == partition) {
+			*p = partition->older;
+			break;
+		}
+	}
+	set_default_bus();
+	pthread_mutex_unlock(&partitions.lock);
+}
 
 void kmcl_partition_options_init(struct kmcl_partition_options *options)
 {
@@ -57,10 +93,11 @@ int kmcl_partition_create_loopback(const struct kmcl_partition_options *options,
 		return code;
 	}
 	pthread_mutex_init(&p->lock, NULL);
+	pthread_mutex_init(&p->change, NULL);
 	p->bus.ep = part_server(p->part);
 	if (!NT_SUCCESS(nt_handle_create(&kmcl_bus_handle_type, &p->bus, &p->vmbus_handle)))
 		p->vmbus_handle = NULL;
-	kmcl_bus_set_default(part_server(p->part), part_client(p->part));
+	enlist_partition(p);
 	*partition = p;
 	return 0;
 }
@@ -82,14 +119,23 @@ void kmcl_partition_destroy(kmcl_partition *partition)
 
 	if (!partition)
 		return;
+	partition->ending = true;
 	while ((driver = last_of(partition, KMCL_CLIENT)) ||
 	       (driver = last_of(partition, KMCL_SERVER)))
 		kmcl_driver_unload(driver);
-	kmcl_bus_set_default(NULL, NULL);
+	delist_partition(partition);
 	if (partition->vmbus_handle)
 		ZwClose(partition->vmbus_handle);
 	part_destroy(partition->part);
 	pthread_mutex_destroy(&partition->lock);
+	pthread_mutex_destroy(&partition->change);
+	if (atomic_load(&partition->bus.users)) {
+		/* a handle that a driver never closed still leads here */
+		kmcl_log(KMCL_LOG_ERROR, "host", 0, 0,
+			 "%d handles of a bus were not closed before its end",
+			 atomic_load(&partition->bus.users));
+		return;
+	}
 	free(partition);
 }
 
@@ -156,24 +202,27 @@ static void delist(kmcl_driver *driver)
 /* Loads into a driver whose ids and options are set; consumes it on failure. */
 static int load(kmcl_driver *driver, struct nt_driver_config *config, char **error)
 {
+	kmcl_partition *partition = driver->partition;
 	NTSTATUS status;
 	int code;
 
 	if (driver->end == KMCL_CLIENT)
-		config->memory = part_nt_memory(part_client(driver->partition->part));
+		config->memory = part_nt_memory(part_client(partition->part));
 	status = nt_driver_load(config, &driver->nt, error);
 	if (!NT_SUCCESS(status)) {
 		free(driver);
 		return from_status(status);
 	}
+	pthread_mutex_lock(&partition->change);
 	code = host_pnp_start(driver, error);
 	if (code) {
 		nt_driver_unload(driver->nt);
 		free(driver);
-		return code;
+	} else {
+		enlist(driver);
 	}
-	enlist(driver);
-	return 0;
+	pthread_mutex_unlock(&partition->change);
+	return code;
 }
 
 static kmcl_driver *new_driver(kmcl_partition *partition, enum kmcl_end end)
@@ -205,7 +254,11 @@ int kmcl_driver_load(kmcl_partition *partition, enum kmcl_end end, const char *t
 		return code;
 	}
 	d = new_driver(partition, end);
-	if (d && end == KMCL_CLIENT)
+	if (d && access(spec.path, R_OK)) {
+		code = -errno;
+		why = host_sentence("cannot load driver %s: %s", spec.path, strerror(errno));
+	}
+	if (d && !code && end == KMCL_CLIENT)
 		code = host_read_inf(spec.path, d->ids, &d->id_count, &why);
 	if (d && !code) {
 		d->offer_options = spec.offer;
@@ -225,6 +278,23 @@ int kmcl_driver_load(kmcl_partition *partition, enum kmcl_end end, const char *t
 	return code;
 }
 
+static int take_ids(kmcl_driver *driver, const char *const *ids, char **error)
+{
+	for (; ids && *ids; ids++) {
+		if (driver->id_count == HOST_MAX_IDS) {
+			*error = host_sentence("%s: more than %u hardware ids", *ids, HOST_MAX_IDS);
+			return -E2BIG;
+		}
+		if (!host_parse_hardware_id(*ids, &driver->ids[driver->id_count])) {
+			*error = host_sentence("%s: not a hardware id of the form VMBUS\\{guid}",
+					       *ids);
+			return -EINVAL;
+		}
+		driver->id_count++;
+	}
+	return 0;
+}
+
 int kmcl_driver_load_entry(kmcl_partition *partition, enum kmcl_end end, const char *name,
 			   void *entry, const char *const *parameters,
 			   const char *const *hardware_ids, kmcl_driver **driver, char **error)
@@ -232,31 +302,30 @@ int kmcl_driver_load_entry(kmcl_partition *partition, enum kmcl_end end, const c
 	struct nt_driver_config config = {
 		.name = name,
 		.entry = (PDRIVER_INITIALIZE)(uintptr_t)entry,
-		.parameters = parameters,
 	};
 	kmcl_driver *d = new_driver(partition, end);
+	struct host_spec spec;
 	char *why = NULL;
-	int code = d ? 0 : -ENOMEM;
+	int code;
 
 	*driver = NULL;
 	if (error)
 		*error = NULL;
-	for (; d && hardware_ids && *hardware_ids && !code; hardware_ids++) {
-		if (d->id_count < HOST_MAX_IDS &&
-		    host_parse_hardware_id(*hardware_ids, &d->ids[d->id_count]))
-			d->id_count++;
-		else
-			code = -EINVAL;
-	}
+	code = d ? host_spec_words(parameters, &spec, &why) : -ENOMEM;
 	if (code) {
-		give_error(error, d ? host_sentence("%s: not a hardware id of the form "
-						    "VMBUS\\{guid}",
-						    hardware_ids[-1]) :
-				      host_sentence("out of memory"));
 		free(d);
+		give_error(error, why);
 		return code;
 	}
-	code = load(d, &config, &why);
+	code = take_ids(d, hardware_ids, &why);
+	if (code) {
+		free(d);
+	} else {
+		d->offer_options = spec.offer;
+		config.parameters = (const char *const *)spec.parameters;
+		code = load(d, &config, &why);
+	}
+	host_spec_free(&spec);
 	if (code)
 		give_error(error, why);
 	else
@@ -266,12 +335,18 @@ int kmcl_driver_load_entry(kmcl_partition *partition, enum kmcl_end end, const c
 
 size_t kmcl_driver_unload(kmcl_driver *driver)
 {
+	kmcl_partition *partition = driver->partition;
 	size_t leaked;
 
+	pthread_mutex_lock(&partition->change);
 	delist(driver);
 	host_pnp_stop(driver);
 	leaked = nt_driver_unload(driver->nt);
 	free(driver);
+	/* what it had may be for another one */
+	for (kmcl_driver *d = partition->drivers; d && !partition->ending; d = d->next)
+		host_pnp_rescan(d);
+	pthread_mutex_unlock(&partition->change);
 	return leaked;
 }
 
@@ -319,8 +394,8 @@ static struct {
 static void forward_log(void *ctx, enum kmcl_log_level level, const char *subsystem,
 			uint32_t partition, uint32_t channel, const char *text)
 {
-	callbacks.log(callbacks.log_ctx, (enum kmcl_log_severity)level, subsystem, partition, channel,
-		      text);
+	callbacks.log(callbacks.log_ctx, (enum kmcl_log_severity)level, subsystem, partition,
+		      channel, text);
 }
 
 void kmcl_set_log(kmcl_log_callback *callback, void *ctx)

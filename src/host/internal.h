@@ -21,12 +21,22 @@ struct host_device {
 	bool added;
 };
 
+/** An offer that a driver has; a second one that matches gets nothing. */
+struct host_taken {
+	struct host_taken *next;
+	vmbus_channel_id offer;
+};
+
 struct kmcl_partition {
+	kmcl_partition *older; /* under the list's lock */
 	struct part *part;
 	struct kmcl_bus_handle bus;
 	HANDLE vmbus_handle;
-	pthread_mutex_t lock;
+	pthread_mutex_t change; /* drivers are started and stopped one at a time */
+	pthread_mutex_t lock;   /* both below */
 	kmcl_driver *drivers;
+	struct host_taken *taken;
+	bool ending; /* the partition goes away: a surprise to its devices */
 };
 
 struct kmcl_driver {
@@ -37,7 +47,7 @@ struct kmcl_driver {
 	struct kmcl_offer_options offer_options;
 	struct vmbus_guid ids[HOST_MAX_IDS]; /* interface types that it drives */
 	unsigned int id_count;
-	struct host_device bus_device;       /* server, or a client without ids */
+	struct host_device bus_device; /* server, or a client without ids */
 	/* client with ids: a device for each matching offer, made and removed on the strand */
 	struct part_client_listener listener;
 	bool listening;
@@ -48,13 +58,15 @@ struct kmcl_driver {
 /** What "x.so,key=value,..." says. Freed with host_spec_free. */
 struct host_spec {
 	char *path;
-	char *name;              /* file name without directory and ending */
-	char **parameters;       /* for RegistryPath\Parameters */
+	char *name;        /* file name without directory and ending */
+	char **parameters; /* for RegistryPath\Parameters */
 	unsigned int parameter_count;
 	struct kmcl_offer_options offer;
 };
 /** 0, or negative errno with *error = a sentence. */
 int host_spec_parse(const char *text, struct host_spec *spec, char **error);
+/** The same from separate "key=value" words; no path. */
+int host_spec_words(const char *const *words, struct host_spec *spec, char **error);
 void host_spec_free(struct host_spec *spec);
 
 /** "VMBUS\{guid}". False: not of that form. */
@@ -66,7 +78,9 @@ char *host_sentence(const char *format, ...) __attribute__((format(printf, 1, 2)
 
 /** Gives the driver its devices. 0, or negative errno with a sentence. */
 int host_pnp_start(kmcl_driver *driver, char **error);
-/** Surprise removal and removal of all of them. */
+/** Removal of all of them. */
 void host_pnp_stop(kmcl_driver *driver);
+/** Offers the driver what nobody has; for one that was passed over until now. */
+void host_pnp_rescan(kmcl_driver *driver);
 
 #endif

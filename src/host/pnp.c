@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Plug and play: which driver gets which physical device. A client driver with hardware ids gets one
- * for each offer that matches, now and later; offers come and go on the bus's message thread, so the
- * driver's part of it happens on a strand.
+ * Plug and play: which driver gets which physical device. A client driver with hardware ids gets
+ * one for each offer that matches, now and later; offers come and go on the bus's message thread,
+ * so the driver's part of it happens on a strand.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,11 +31,11 @@ static NTSTATUS add_device(kmcl_driver *driver, struct host_device *device)
 	return status;
 }
 
-static void remove_device(struct host_device *device)
+static void remove_device(struct host_device *device, bool surprise)
 {
 	if (!device->added)
 		return;
-	nt_device_remove(device->pdo, true);
+	nt_device_remove(device->pdo, surprise);
 	nt_pdo_delete(device->pdo);
 	device->added = false;
 	device->pdo = NULL;
@@ -43,26 +43,64 @@ static void remove_device(struct host_device *device)
 
 /* ---- offers ---- */
 
+/* False: some driver has it, or no memory. */
+static bool take_offer(kmcl_partition *partition, vmbus_channel_id offer)
+{
+	struct host_taken *taken = calloc(1, sizeof(*taken)), *t;
+
+	if (!taken)
+		return false;
+	taken->offer = offer;
+	pthread_mutex_lock(&partition->lock);
+	for (t = partition->taken; t && t->offer != offer; t = t->next)
+		;
+	if (!t) {
+		taken->next = partition->taken;
+		partition->taken = taken;
+	}
+	pthread_mutex_unlock(&partition->lock);
+	if (t)
+		free(taken);
+	return !t;
+}
+
+static void give_offer_back(kmcl_partition *partition, vmbus_channel_id offer)
+{
+	struct host_taken *found = NULL;
+
+	pthread_mutex_lock(&partition->lock);
+	for (struct host_taken **p = &partition->taken; *p && !found; p = &(*p)->next) {
+		if ((*p)->offer == offer) {
+			found = *p;
+			*p = found->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&partition->lock);
+	free(found);
+}
+
 struct offer_event {
 	struct nt_job job;
 	kmcl_driver *driver;
 	vmbus_channel_id channel;
 };
 
-static void offer_came(struct nt_job *job)
+static void device_for_offer(kmcl_driver *driver, vmbus_channel_id offer)
 {
-	struct offer_event *event = CONTAINING_RECORD(job, struct offer_event, job);
-	kmcl_driver *driver = event->driver;
-	struct host_device *device = calloc(1, sizeof(*device));
+	struct host_device *device;
 	NTSTATUS status = STATUS_INSUFFICIENT_RESOURCES;
 
+	if (!take_offer(driver->partition, offer))
+		return;
+	device = calloc(1, sizeof(*device));
 	if (device) {
 		device->bus.ep = part_client(driver->partition->part);
-		device->bus.offer = event->channel;
+		device->bus.offer = offer;
 		status = add_device(driver, device);
 	}
-	free(event);
 	if (!NT_SUCCESS(status)) {
+		give_offer_back(driver->partition, offer);
 		kmcl_log(KMCL_LOG_ERROR, "host", part_id(driver->partition->part), 0,
 			 "%s: AddDevice or start failed with %s", nt_driver_name(driver->nt),
 			 status_text(status));
@@ -71,6 +109,21 @@ static void offer_came(struct nt_job *job)
 	}
 	device->next = driver->devices;
 	driver->devices = device;
+}
+
+static void offer_came(struct nt_job *job)
+{
+	struct offer_event *event = CONTAINING_RECORD(job, struct offer_event, job);
+
+	device_for_offer(event->driver, event->channel);
+	free(event);
+}
+
+static void forget_device(kmcl_driver *driver, struct host_device *device, bool surprise)
+{
+	remove_device(device, surprise);
+	give_offer_back(driver->partition, device->bus.offer);
+	free(device);
 }
 
 static void offer_went(struct nt_job *job)
@@ -83,14 +136,16 @@ static void offer_went(struct nt_job *job)
 	device = *p;
 	if (device) {
 		*p = device->next;
-		remove_device(device);
-		free(device);
+		forget_device(event->driver, device, true);
 	}
 	free(event);
 }
 
+/* A subchannel is a part of its primary's device. */
 static bool drives(const kmcl_driver *driver, const struct vmbus_client_offer *offer)
 {
+	if (offer->subchannel)
+		return false;
 	for (unsigned int i = 0; i < driver->id_count; i++) {
 		if (!memcmp(&driver->ids[i], &offer->interface_id, sizeof(driver->ids[i])))
 			return true;
@@ -176,8 +231,18 @@ void host_pnp_stop(kmcl_driver *driver)
 	}
 	while ((device = driver->devices)) {
 		driver->devices = device->next;
-		remove_device(device);
-		free(device);
+		forget_device(driver, device, driver->partition->ending);
 	}
-	remove_device(&driver->bus_device);
+	remove_device(&driver->bus_device, driver->partition->ending);
+}
+
+void host_pnp_rescan(kmcl_driver *driver)
+{
+	struct part_endpoint *ep = part_client(driver->partition->part);
+
+	if (!driver->listening)
+		return;
+	/* listening anew tells of every offer there is */
+	part_client_unlisten(ep, &driver->listener);
+	driver->listening = !part_client_listen(ep, &driver->listener);
 }

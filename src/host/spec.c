@@ -151,7 +151,8 @@ int host_spec_parse(const char *text, struct host_spec *spec, char **error)
 		return complain(error, -ENOMEM, host_sentence("out of memory"));
 	word = strsep(&rest, ",");
 	if (!*word)
-		code = complain(error, -EINVAL, host_sentence("no driver file named in '%s'", text));
+		code = complain(error, -EINVAL,
+				host_sentence("no driver file named in '%s'", text));
 	/* a path without a slash would be looked for in the library path */
 	spec->path = strchr(word, '/') ? strdup(word) : host_sentence("./%s", word);
 	spec->name = base_name(word);
@@ -160,6 +161,23 @@ int host_spec_parse(const char *text, struct host_spec *spec, char **error)
 	free(copy);
 	if (!code && (!spec->path || !spec->name))
 		code = complain(error, -ENOMEM, host_sentence("out of memory"));
+	if (code)
+		host_spec_free(spec);
+	return code;
+}
+
+int host_spec_words(const char *const *words, struct host_spec *spec, char **error)
+{
+	int code = 0;
+
+	memset(spec, 0, sizeof(*spec));
+	for (; words && *words && !code; words++) {
+		char *copy = strdup(*words);
+
+		code = copy ? add_option(spec, copy, error)
+			    : complain(error, -ENOMEM, host_sentence("out of memory"));
+		free(copy);
+	}
 	if (code)
 		host_spec_free(spec);
 	return code;
@@ -226,8 +244,8 @@ static int read_file(const char *path, char **text, char **error)
 
 	*text = NULL;
 	if (!f)
-		return errno == ENOENT ? 0 :
-					 complain(error, -errno,
+		return errno == ENOENT ? 0
+				       : complain(error, -errno,
 						  host_sentence("%s: %s", path, strerror(errno)));
 	*text = malloc(INF_MOST + 1);
 	size = *text ? fread(*text, 1, INF_MOST, f) : 0;
@@ -240,6 +258,13 @@ static int read_file(const char *path, char **text, char **error)
 		return complain(error, code, host_sentence("%s: %s", path, strerror(-code)));
 	}
 	fclose(f);
+	if (size == INF_MOST) {
+		free(*text);
+		*text = NULL;
+		return complain(
+			error, -EFBIG,
+			host_sentence("%s: too long, %u bytes at most", path, INF_MOST - 1));
+	}
 	(*text)[size] = 0;
 	narrow(*text, &size);
 	return 0;
@@ -265,8 +290,8 @@ int host_read_inf(const char *driver_path, struct vmbus_guid *ids, unsigned int 
 		  char **error)
 {
 	const char *dot = strrchr(driver_path, '.'), *slash = strrchr(driver_path, '/');
-	int length = dot && (!slash || dot > slash) ? (int)(dot - driver_path) :
-						      (int)strlen(driver_path);
+	int length = dot && (!slash || dot > slash) ? (int)(dot - driver_path)
+						    : (int)strlen(driver_path);
 	char *path = host_sentence("%.*s.inf", length, driver_path), *text;
 	int code;
 
