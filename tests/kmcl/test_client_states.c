@@ -112,7 +112,7 @@ static void ddi_088_enabled_open_paused(void **state)
 	end(&p);
 }
 
-static void ddi_088_inv_008_enabled_opened_fails(void **state)
+static void ddi_075_088_inv_008_enabled_opened_fails(void **state)
 {
 	struct kt_pair p = kt_pair_new(*state);
 
@@ -364,7 +364,7 @@ int main(void)
 		KT_TEST(ddi_088_disabled_start_takes_pause_back),
 		KT_TEST(ddi_088_inv_011_enabled_open_running),
 		KT_TEST(ddi_088_enabled_open_paused),
-		KT_TEST(ddi_088_inv_008_enabled_opened_fails),
+		KT_TEST(ddi_075_088_inv_008_enabled_opened_fails),
 		KT_TEST(ddi_088_085_enabled_open_refused),
 		KT_TEST(ddi_088_enabled_offer_rescinded_before_the_open),
 		KT_TEST(ddi_088_enabled_pause_and_start),

@@ -380,7 +380,7 @@ static NTSTATUS create_in_opened(struct kt_chan *c)
 }
 
 /* Long-term memory is announced in Opened and deleted while the channel runs. */
-static void ddi_022_075_created_in_opened(void **state)
+static void ddi_022_created_in_opened(void **state)
 {
 	struct kt_bus *bus = *state;
 	struct kt_pair p = kt_pair_new(bus);
@@ -412,7 +412,7 @@ int main(void)
 		KT_TEST(inv_063_delete_does_not_wait_for_a_host_that_is_gone),
 		KT_TEST(inv_064_live_handles_are_unique),
 		KT_TEST(ddi_076_inv_065_leftovers_are_torn_down),
-		KT_TEST(ddi_022_075_created_in_opened),
+		KT_TEST(ddi_022_created_in_opened),
 	};
 
 	return KT_MAIN("kmcl-gpadl", tests);
