@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/bench.h"
 
-#include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
@@ -112,12 +111,28 @@ static const char *unit_name(enum bench_unit unit)
 
 /* ---- running ---- */
 
-static long involuntary_switches(void)
-{
-	struct rusage usage;
+/* No slice takes this long; a program that hangs, perhaps with real-time priority, must not stay.
+ */
+enum {
+	SLICE_SECONDS_MOST = 60,
+};
 
-	getrusage(RUSAGE_SELF, &usage);
-	return usage.ru_nivcsw;
+static void hung(int signal)
+{
+	static const char text[] = "\na measurement did not come to an end\n";
+
+	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	_exit(1);
+}
+
+static double slice_run(const struct bench_cell *cell, uint64_t count)
+{
+	double seconds;
+
+	alarm(SLICE_SECONDS_MOST);
+	seconds = cell->slice(cell->arg, count);
+	alarm(0);
+	return seconds;
 }
 
 static double slice_clean(struct bench_cell *cell, struct bench_noise *noise)
@@ -125,13 +140,13 @@ static double slice_clean(struct bench_cell *cell, struct bench_noise *noise)
 	double best = -1;
 
 	for (unsigned int try = 0; try < RETRIES; try++) {
-		long before = involuntary_switches();
-		double seconds = cell->slice(cell->arg, cell->count);
+		long before = bench_preemptions();
+		double seconds = slice_run(cell, cell->count);
 
 		noise->slices++;
 		if (seconds < 0)
 			return seconds;
-		if (involuntary_switches() == before)
+		if (bench_preemptions() == before)
 			return seconds;
 		noise->repeated++;
 		if (best < 0 || seconds < best)
@@ -141,24 +156,35 @@ static double slice_clean(struct bench_cell *cell, struct bench_noise *noise)
 	return best;
 }
 
-/* Two growing trial runs: the first also faults everything in. */
+static double shortest(struct bench_cell *cell, uint64_t count, unsigned int runs)
+{
+	double best = -1;
+
+	for (unsigned int i = 0; i < runs; i++) {
+		double seconds = slice_run(cell, count);
+
+		if (seconds < 0)
+			return seconds;
+		if (best < 0 || seconds < best)
+			best = seconds;
+	}
+	return best;
+}
+
+/* Growing trial runs, the first of which fault everything in; a disturbed one must not decide. */
 static bool calibrate(struct bench_cell *cell, double slice_ms)
 {
-	uint64_t count = 16;
 	double seconds = 0;
 
-	if (cell->count)
-		return cell->slice(cell->arg, cell->count) >= 0;
-	for (unsigned int i = 0; i < 24; i++) {
-		seconds = cell->slice(cell->arg, count);
+	for (uint64_t count = 16; count < 1ull << 40; count *= 2) {
+		seconds = shortest(cell, count, 3);
 		if (seconds < 0)
 			return false;
+		cell->count = count;
 		if (seconds * 1e3 >= slice_ms / 4)
 			break;
-		count *= 2;
 	}
-	count = (uint64_t)((double)count * slice_ms / 1e3 / seconds);
-	cell->count = count < 16 ? 16 : count;
+	cell->count = (uint64_t)((double)cell->count * slice_ms / 1e3 / seconds) + 1;
 	return true;
 }
 
@@ -330,6 +356,7 @@ int bench_run(const char *program, struct bench_table **tables, unsigned int cou
 	bool progress = isatty(STDERR_FILENO);
 	int status = 0;
 
+	signal(SIGALRM, hung);
 	for (unsigned int i = 0; i < count; i++) {
 		if (!options->only || !strcmp(options->only, tables[i]->id))
 			tables[kept++] = tables[i];

@@ -36,7 +36,7 @@ typedef double bench_slice_fn(void *arg, uint64_t count);
 struct bench_cell {
 	bench_slice_fn *slice; /**< NULL: this candidate cannot do that; shown as "-" */
 	void *arg;
-	uint64_t count;  /**< operations in a slice; 0: found by calibration */
+	uint64_t count;  /**< operations in a slice, found by calibration */
 	double *samples; /**< one a round */
 };
 
@@ -92,8 +92,9 @@ void bench_pin(unsigned int n);
 double bench_seconds(void);        /**< wall clock */
 double bench_thread_seconds(void); /**< processor time of the calling thread */
 
-/** Runs `first` and `second` in threads of their own, each pinned, both started together. Returns
- * the seconds that `second` reports, or a negative number if either failed. */
+/** Runs `first` in a thread of its own on processor 0 and `second` in the calling one, which is
+ * pinned to processor 1; both start together. Returns the seconds that `second` reports. If either
+ * fails the program ends, for the other might wait for ever. */
 struct bench_pair {
 	bool (*first)(void *arg, uint64_t count);
 	double (*second)(void *arg, uint64_t count);
@@ -101,5 +102,8 @@ struct bench_pair {
 	uint64_t count;
 };
 double bench_pair_run(const struct bench_pair *pair);
+
+/** How often a processor was taken from this program while it measured. */
+long bench_preemptions(void);
 
 #endif

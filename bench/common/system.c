@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static double clock_seconds(clockid_t id)
@@ -51,7 +52,7 @@ unsigned int bench_cpus(unsigned int *cpus, unsigned int max)
 	return n;
 }
 
-void bench_pin(unsigned int n)
+static cpu_set_t processor(unsigned int n)
 {
 	unsigned int cpus[2];
 	unsigned int count = bench_cpus(cpus, 2);
@@ -59,6 +60,13 @@ void bench_pin(unsigned int n)
 
 	CPU_ZERO(&one);
 	CPU_SET(cpus[n % count], &one);
+	return one;
+}
+
+void bench_pin(unsigned int n)
+{
+	cpu_set_t one = processor(n);
+
 	sched_setaffinity(0, sizeof(one), &one);
 }
 
@@ -67,52 +75,82 @@ void bench_pin(unsigned int n)
 struct pair_state {
 	const struct bench_pair *pair;
 	atomic_uint ready;
-	bool ok;
-	double seconds;
 };
+
+static long switches(int who)
+{
+	struct rusage usage;
+
+	getrusage(who, &usage);
+	return usage.ru_nivcsw;
+}
+
+/* Switches before the clock started. */
+static atomic_long excused;
+
+long bench_preemptions(void)
+{
+	return switches(RUSAGE_SELF) - atomic_load(&excused);
+}
 
 /* Both threads are running before either starts its work. */
 static void meet(struct pair_state *s)
 {
+	long before = switches(RUSAGE_THREAD);
+
 	atomic_fetch_add(&s->ready, 1);
 	while (atomic_load(&s->ready) < 2)
-		;
+		sched_yield();
+	atomic_fetch_add(&excused, switches(RUSAGE_THREAD) - before);
+}
+
+/* The other side would wait for ever. */
+static void give_up(void)
+{
+	fprintf(stderr, "a measurement with two threads failed its own check\n");
+	exit(1);
 }
 
 static void *first_main(void *arg)
 {
 	struct pair_state *s = arg;
 
-	bench_pin(0);
 	meet(s);
-	s->ok = s->pair->first(s->pair->arg, s->pair->count);
+	if (!s->pair->first(s->pair->arg, s->pair->count))
+		give_up();
 	return NULL;
 }
 
-static void *second_main(void *arg)
+/* Starts where it is to stay: with real-time priority it might never get away from a busy
+ * processor. */
+static bool start_on(pthread_t *thread, unsigned int n, struct pair_state *s)
 {
-	struct pair_state *s = arg;
+	cpu_set_t one = processor(n);
+	pthread_attr_t attr;
+	bool ok;
 
-	bench_pin(1);
-	meet(s);
-	s->seconds = s->pair->second(s->pair->arg, s->pair->count);
-	return NULL;
+	pthread_attr_init(&attr);
+	pthread_attr_setaffinity_np(&attr, sizeof(one), &one);
+	ok = !pthread_create(thread, &attr, first_main, s);
+	pthread_attr_destroy(&attr);
+	return ok;
 }
 
 double bench_pair_run(const struct bench_pair *pair)
 {
 	struct pair_state s = {.pair = pair};
-	pthread_t first, second;
+	pthread_t first;
+	double seconds;
 
-	if (pthread_create(&first, NULL, first_main, &s))
+	bench_pin(1);
+	if (!start_on(&first, 0, &s))
 		return -1;
-	if (pthread_create(&second, NULL, second_main, &s)) {
-		fprintf(stderr, "cannot start a second thread\n");
-		exit(1);
-	}
+	meet(&s);
+	seconds = pair->second(pair->arg, pair->count);
+	if (seconds < 0)
+		give_up();
 	pthread_join(first, NULL);
-	pthread_join(second, NULL);
-	return s.ok ? s.seconds : -1;
+	return seconds;
 }
 
 /* ---- options ---- */

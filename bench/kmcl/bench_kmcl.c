@@ -267,6 +267,7 @@ static void fill_rates(void)
 		snprintf(id, sizeof(id), "channels-%u", channels[i]);
 		snprintf(label, sizeof(label), "%u channels, window 8", channels[i]);
 		row = bench_row_add(&rates, id, label, BENCH_PACKET);
+		run_set(row, RATE_SPIN, &spinning, channels[i], 8, 0);
 		run_set(row, RATE_DEFAULT, &usual, channels[i], 8, 0);
 	}
 }
@@ -311,7 +312,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	place_create(&usual, "default", 0, 0, BENCH_CHANNELS);
-	place_create(&spinning, "spinning", 1, POLL_NS, 1);
+	place_create(&spinning, "spinning", 1, POLL_NS, BENCH_CHANNELS);
 	place_create(&blocking, "blocking", 1, -1, 1);
 	fill_trips();
 	fill_rates();

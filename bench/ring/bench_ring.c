@@ -254,6 +254,6 @@ int main(int argc, char **argv)
 		two_threads_fill();
 		trips_fill();
 	}
-	bench_pin(0);
+	bench_pin(1);
 	return bench_run("bench_ring", tables, count, &options);
 }
