@@ -3,8 +3,8 @@
  * @file
  * Hosting API: create a partition, load drivers into it, command them, watch them.
  *
- * Opaque handles; all functions may be called from any thread unless they say otherwise. Functions that
- * can fail return 0 or a negative errno, or an NTSTATUS where a driver's status is the answer.
+ * Opaque handles; all functions may be called from any thread unless they say otherwise. Functions
+ * that can fail return 0 or a negative errno, or an NTSTATUS where a driver's status is the answer.
  */
 #ifndef KMCL_KMCL_H
 #define KMCL_KMCL_H
@@ -25,11 +25,12 @@ typedef struct kmcl_driver kmcl_driver;
 typedef int32_t kmcl_status;
 
 struct kmcl_partition_options {
-	uint32_t size;            /**< sizeof(struct kmcl_partition_options); set by kmcl_partition_options_init */
-	uint32_t processors;      /**< dispatchers of each end; 0: this machine's processors */
-	uint64_t memory;          /**< bytes of guest memory; 0: 256 MiB */
-	int64_t poll_ns;          /**< longest poll before a dispatcher blocks; 0: default; -1: never */
-	uint32_t max_version;     /**< VMBus version of both ends; 0: highest */
+	uint32_t size;        /**< sizeof(struct kmcl_partition_options); set by
+				 kmcl_partition_options_init */
+	uint32_t processors;  /**< dispatchers of each end; 0: this machine's processors */
+	uint64_t memory;      /**< bytes of guest memory; 0: 256 MiB */
+	int64_t poll_ns;      /**< longest poll before a dispatcher blocks; 0: default; -1: never */
+	uint32_t max_version; /**< VMBus version of both ends; 0: highest */
 	uint32_t reserved[5];
 };
 void kmcl_partition_options_init(struct kmcl_partition_options *options);
@@ -50,19 +51,33 @@ enum kmcl_end {
 };
 
 /**
- * Loads `spec` = "path/to/x.so[,key=value...]" into one end. A server driver gets its AddDevice at once; a client
- * driver with an x.inf beside it gets AddDevice for every offer that its hardware ids match, now and later;
- * one without gets AddDevice once.
- * On failure *error (if wanted) is a sentence to be freed with kmcl_free().
+ * Loads a driver into one end. `spec` is "path/to/x.so[,key=value...]": the values go under the
+ * driver's RegistryPath\\Parameters, except keys that begin with "offer.", which change what the
+ * driver's offers say: offer.subchannel=N, offer.monitor=LATENCY (100 ns units),
+ * offer.user_data=HEX.
+ *
+ * A server driver gets its AddDevice at once. A client driver with an x.inf beside it gets
+ * AddDevice for each offer that its hardware ids match, now and later, unless another driver has
+ * that offer; removal follows when the offer is withdrawn. One without x.inf gets AddDevice once,
+ * for the bus.
+ *
+ * Blocks while the driver's own code runs. Not from a driver.
+ *
+ * @return 0, or negative errno: -ENOENT no such file, -ENOEXEC not a driver (or it needs a function
+ *         that is not there), -EINVAL wrong options or .inf, -ENODEV AddDevice or start failed,
+ *         -EIO DriverEntry failed. Then *error (if wanted) is a sentence that names what was wrong,
+ *         to be freed with kmcl_free().
  */
 int kmcl_driver_load(kmcl_partition *partition, enum kmcl_end end, const char *spec,
 		     kmcl_driver **driver, char **error);
-/** The same for a driver linked into the program: `entry` is its DriverEntry. `hardware_ids`: NULL, or a
- *  NULL-terminated list of "VMBUS\\{guid}". */
+/** The same for a driver linked into the program: `entry` is its DriverEntry, `parameters` NULL or
+ *  a NULL-terminated list of "key=value", `hardware_ids` NULL or such a list of "VMBUS\\{guid}". */
 int kmcl_driver_load_entry(kmcl_partition *partition, enum kmcl_end end, const char *name,
 			   void *entry, const char *const *parameters,
 			   const char *const *hardware_ids, kmcl_driver **driver, char **error);
-/** Removes its devices, runs DriverUnload, reports leaks in the log. Returns the blocks leaked from its pool. */
+/** Removes its devices, runs DriverUnload, unloads it; blocks until that is done. What it leaked is
+ *  reported in the log. Offers that it had go to another driver that matches. Not from a driver.
+ *  @return blocks leaked from its pool */
 size_t kmcl_driver_unload(kmcl_driver *driver);
 
 /** Number of the driver's devices that take device control. */
@@ -76,15 +91,16 @@ kmcl_status kmcl_device_control(kmcl_driver *driver, unsigned int index, uint32_
 
 /** Per-channel counters, a snapshot. */
 struct kmcl_channel_stats {
-	char name[64];            /**< friendly name, UTF-8 */
+	char name[64]; /**< friendly name, UTF-8 */
 	uint32_t channel_id;
-	uint32_t server;          /**< 1: the server's end */
+	uint32_t server; /**< 1: the server's end */
 	uint64_t packets_sent, bytes_sent, packets_received, bytes_received;
 	uint64_t signals_sent, signals_saved, no_room, dropped_completions, bounced;
 	uint32_t outstanding_in, outstanding_out, queued, state;
 };
 /** Fills up to `max`; returns how many channels there are. */
-size_t kmcl_partition_stats(kmcl_partition *partition, struct kmcl_channel_stats *stats, size_t max);
+size_t kmcl_partition_stats(kmcl_partition *partition, struct kmcl_channel_stats *stats,
+			    size_t max);
 
 enum kmcl_log_severity {
 	KMCL_SEVERITY_ERROR,
@@ -102,7 +118,8 @@ typedef void kmcl_violation_callback(void *ctx, const char *rule, const char *dr
 				     const char *text);
 void kmcl_set_violation(kmcl_violation_callback *callback, void *ctx);
 
-/** Name of an NTSTATUS ("STATUS_SUCCESS"), or its number in hex in a static buffer of the thread. */
+/** Name of an NTSTATUS ("STATUS_SUCCESS"), or its number in hex in a static buffer of the thread.
+ */
 const char *kmcl_status_name(kmcl_status status);
 void kmcl_free(void *p);
 const char *kmcl_version(void);
