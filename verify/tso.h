@@ -12,7 +12,7 @@ byte mem[8];
 chan queue_0 = [STORES] of { byte, byte };
 chan queue_1 = [STORES] of { byte, byte };
 
-#define STORE(queue, word, value) queue!word,value
+#define STORE(queue, word, value) queue !word, value
 #define LOAD(word)                mem[word]
 #define FENCE(queue)              empty(queue)
 
@@ -21,12 +21,15 @@ proctype drain(chan queue)
 	byte word, value;
 end:
 	do
-	:: atomic { queue?word,value -> mem[word] = value }
-	od
+		::atomic{queue ? word, value->mem[word] = value } od
 }
 
 /* An event is a bit: set by a signal, taken by whoever waits for it. */
 bool event[2];
 
-#define SIGNAL(who)    event[who] = true
-#define WAIT(who)      atomic { event[who] -> event[who] = false }
+#define SIGNAL(who) event[who] = true
+#define WAIT(who)                              \
+	atomic                                 \
+	{                                      \
+		event[who]->event[who] = false \
+	}

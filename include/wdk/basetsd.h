@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file
- * Integer types of a stated width, and integers as wide as a pointer. `long` never appears: it has 64
- * bits here and 32 on Windows.
+ * Integer types of a stated width, and integers as wide as a pointer. `long` never appears: it has
+ * 64 bits here and 32 on Windows.
  */
 #ifndef _BASETSD_H_
 #define _BASETSD_H_
@@ -37,22 +37,22 @@ typedef ULONG_PTR KAFFINITY, *PKAFFINITY;
 #define POINTER_64
 #define POINTER_32
 
-#define MAXUINT8 ((UINT8) ~((UINT8)0))
-#define MAXUINT16 ((UINT16) ~((UINT16)0))
-#define MAXUINT32 ((UINT32) ~((UINT32)0))
-#define MAXUINT64 ((UINT64) ~((UINT64)0))
-#define MAXINT32 ((INT32)(MAXUINT32 >> 1))
-#define MAXINT64 ((INT64)(MAXUINT64 >> 1))
+#define MAXUINT8     ((UINT8) ~((UINT8)0))
+#define MAXUINT16    ((UINT16) ~((UINT16)0))
+#define MAXUINT32    ((UINT32) ~((UINT32)0))
+#define MAXUINT64    ((UINT64) ~((UINT64)0))
+#define MAXINT32     ((INT32)(MAXUINT32 >> 1))
+#define MAXINT64     ((INT64)(MAXUINT64 >> 1))
 #define MAXULONG_PTR (~((ULONG_PTR)0))
-#define MAXSIZE_T ((SIZE_T) ~((SIZE_T)0))
+#define MAXSIZE_T    ((SIZE_T) ~((SIZE_T)0))
 
 #define HandleToULong(h) ((ULONG)(ULONG_PTR)(h))
 #define HandleToUlong(h) HandleToULong(h)
 #define ULongToHandle(u) ((HANDLE)(ULONG_PTR)(ULONG)(u))
 #define UlongToHandle(u) ULongToHandle(u)
-#define PtrToUlong(p) ((ULONG)(ULONG_PTR)(p))
-#define PtrToULong(p) PtrToUlong(p)
-#define UlongToPtr(u) ((PVOID)(ULONG_PTR)(ULONG)(u))
-#define ULongToPtr(u) UlongToPtr(u)
+#define PtrToUlong(p)    ((ULONG)(ULONG_PTR)(p))
+#define PtrToULong(p)    PtrToUlong(p)
+#define UlongToPtr(u)    ((PVOID)(ULONG_PTR)(ULONG)(u))
+#define ULongToPtr(u)    UlongToPtr(u)
 
 #endif

@@ -54,9 +54,9 @@ inline bool operator!=(REFGUID a, REFGUID b)
 }
 #else
 #define InlineIsEqualGUID(a, b) (memcmp((a), (b), sizeof(GUID)) == 0)
-#define IsEqualGUID(a, b) (memcmp((a), (b), sizeof(GUID)) == 0)
+#define IsEqualGUID(a, b)       (memcmp((a), (b), sizeof(GUID)) == 0)
 #endif
-#define IsEqualIID(a, b) IsEqualGUID(a, b)
+#define IsEqualIID(a, b)   IsEqualGUID(a, b)
 #define IsEqualCLSID(a, b) IsEqualGUID(a, b)
 
 #ifdef __cplusplus
@@ -70,10 +70,10 @@ inline bool operator!=(REFGUID a, REFGUID b)
 /* Outside the guard: <initguid.h> may come after a first inclusion. */
 #undef DEFINE_GUID
 #ifdef INITGUID
-#define DEFINE_GUID(name, l, w1, w2, b1, b2, b3, b4, b5, b6, b7, b8)                               \
-	OPENKMCL_GUID_LINKAGE const GUID name __attribute__((weak));                               \
+#define DEFINE_GUID(name, l, w1, w2, b1, b2, b3, b4, b5, b6, b7, b8) \
+	OPENKMCL_GUID_LINKAGE const GUID name __attribute__((weak)); \
 	const GUID name = {l, w1, w2, {b1, b2, b3, b4, b5, b6, b7, b8}}
 #else
-#define DEFINE_GUID(name, l, w1, w2, b1, b2, b3, b4, b5, b6, b7, b8)                               \
+#define DEFINE_GUID(name, l, w1, w2, b1, b2, b3, b4, b5, b6, b7, b8) \
 	OPENKMCL_GUID_LINKAGE const GUID name
 #endif

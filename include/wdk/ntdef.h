@@ -17,9 +17,9 @@
 
 /* ---- language and calling conventions ---- */
 #ifdef __cplusplus
-#define EXTERN_C extern "C"
+#define EXTERN_C       extern "C"
 #define EXTERN_C_START extern "C" {
-#define EXTERN_C_END }
+#define EXTERN_C_END   }
 #else
 #define EXTERN_C extern
 #define EXTERN_C_START
@@ -52,12 +52,12 @@
 #define NTSYSCALLAPI
 #define DDKAPI
 #define DECLSPEC_IMPORT
-#define DECLSPEC_EXPORT __attribute__((visibility("default")))
-#define DECLSPEC_NORETURN __attribute__((noreturn))
-#define DECLSPEC_ALIGN(n) __attribute__((aligned(n)))
+#define DECLSPEC_EXPORT     __attribute__((visibility("default")))
+#define DECLSPEC_NORETURN   __attribute__((noreturn))
+#define DECLSPEC_ALIGN(n)   __attribute__((aligned(n)))
 #define DECLSPEC_CACHEALIGN DECLSPEC_ALIGN(64)
-#define DECLSPEC_NOINLINE __attribute__((noinline))
-#define DECLSPEC_SELECTANY __attribute__((weak))
+#define DECLSPEC_NOINLINE   __attribute__((noinline))
+#define DECLSPEC_SELECTANY  __attribute__((weak))
 #define DECLSPEC_DEPRECATED
 #define POINTER_ALIGNMENT DECLSPEC_ALIGN(8)
 #define RESTRICTED_POINTER
@@ -87,10 +87,10 @@
 #endif
 
 #ifdef __cplusplus
-#define C_ASSERT(e) static_assert(e, #e)
+#define C_ASSERT(e)       static_assert(e, #e)
 #define TYPE_ALIGNMENT(t) alignof(t)
 #else
-#define C_ASSERT(e) _Static_assert(e, #e)
+#define C_ASSERT(e)       _Static_assert(e, #e)
 #define TYPE_ALIGNMENT(t) _Alignof(t)
 #endif
 
@@ -138,8 +138,8 @@ typedef CHAR *PCH, *LPCH, *PSTR, *LPSTR;
 typedef const CHAR *LPCCH, *PCCH, *PCSTR, *LPCSTR;
 typedef PCSTR PCSZ;
 
-#define ANSI_NULL ((CHAR)0)
-#define UNICODE_NULL ((WCHAR)0)
+#define ANSI_NULL                ((CHAR)0)
+#define UNICODE_NULL             ((WCHAR)0)
 #define UNICODE_STRING_MAX_BYTES ((USHORT)65534)
 #define UNICODE_STRING_MAX_CHARS (32767)
 
@@ -150,24 +150,24 @@ typedef PCSTR PCSZ;
 #define FALSE 0
 #endif
 
-#define MINCHAR 0x80
-#define MAXCHAR 0x7f
-#define MINSHORT 0x8000
-#define MAXSHORT 0x7fff
-#define MINLONG 0x80000000
-#define MAXLONG 0x7fffffff
-#define MAXUCHAR 0xff
-#define MAXUSHORT 0xffff
-#define MAXULONG 0xffffffff
-#define MAXDWORD 0xffffffff
-#define MAXLONGLONG INT64_C(0x7fffffffffffffff)
+#define MINCHAR      0x80
+#define MAXCHAR      0x7f
+#define MINSHORT     0x8000
+#define MAXSHORT     0x7fff
+#define MINLONG      0x80000000
+#define MAXLONG      0x7fffffff
+#define MAXUCHAR     0xff
+#define MAXUSHORT    0xffff
+#define MAXULONG     0xffffffff
+#define MAXDWORD     0xffffffff
+#define MAXLONGLONG  INT64_C(0x7fffffffffffffff)
 #define MAXULONGLONG UINT64_C(0xffffffffffffffff)
 
 /* ---- NTSTATUS: two bits of severity on top ---- */
-#define NT_SUCCESS(s) (((NTSTATUS)(s)) >= 0)
+#define NT_SUCCESS(s)     (((NTSTATUS)(s)) >= 0)
 #define NT_INFORMATION(s) ((((ULONG)(s)) >> 30) == 1)
-#define NT_WARNING(s) ((((ULONG)(s)) >> 30) == 2)
-#define NT_ERROR(s) ((((ULONG)(s)) >> 30) == 3)
+#define NT_WARNING(s)     ((((ULONG)(s)) >> 30) == 2)
+#define NT_ERROR(s)       ((((ULONG)(s)) >> 30) == 3)
 
 /* ---- structures ---- */
 typedef union _LARGE_INTEGER {
@@ -221,9 +221,10 @@ typedef const ANSI_STRING *PCANSI_STRING;
 typedef const UTF8_STRING *PCUTF8_STRING;
 
 #ifdef __cplusplus
-#define RTL_CONSTANT_STRING(s)                                                                     \
-	{                                                                                          \
-		sizeof(s) - sizeof((s)[0]), sizeof(s), const_cast<openkmcl_char_of<decltype((s)[0])>::type *>(s) \
+#define RTL_CONSTANT_STRING(s)                                                    \
+	{                                                                         \
+		sizeof(s) - sizeof((s)[0]), sizeof(s),                            \
+			const_cast<openkmcl_char_of<decltype((s)[0])>::type *>(s) \
 	}
 template <typename T> struct openkmcl_char_of;
 template <typename T> struct openkmcl_char_of<const T &> {
@@ -233,20 +234,20 @@ template <typename T> struct openkmcl_char_of<T &> {
 	typedef T type;
 };
 #else
-#define RTL_CONSTANT_STRING(s)                                                                     \
-	{                                                                                          \
-		sizeof(s) - sizeof((s)[0]), sizeof(s), (void *)(s)                                 \
+#define RTL_CONSTANT_STRING(s)                                     \
+	{                                                          \
+		sizeof(s) - sizeof((s)[0]), sizeof(s), (void *)(s) \
 	}
 #endif
 
 /** A static UNICODE_STRING named `name`. */
-#define DECLARE_CONST_UNICODE_STRING(name, text)                                                   \
-	const WCHAR name##_buffer[] = text;                                                        \
-	const UNICODE_STRING name = {sizeof(text) - sizeof((text)[0]), sizeof(text),               \
+#define DECLARE_CONST_UNICODE_STRING(name, text)                                     \
+	const WCHAR name##_buffer[] = text;                                          \
+	const UNICODE_STRING name = {sizeof(text) - sizeof((text)[0]), sizeof(text), \
 				     (PWCH)name##_buffer}
 /** An empty UNICODE_STRING named `name` with room for `chars` characters. */
-#define DECLARE_UNICODE_STRING_SIZE(name, chars)                                                   \
-	WCHAR name##_buffer[chars];                                                                \
+#define DECLARE_UNICODE_STRING_SIZE(name, chars) \
+	WCHAR name##_buffer[chars];              \
 	UNICODE_STRING name = {0, (USHORT)((chars) * sizeof(WCHAR)), name##_buffer}
 
 /** Doubly linked, circular, with the head as one of its members. */
@@ -269,21 +270,21 @@ typedef struct _OBJECT_ATTRIBUTES {
 } OBJECT_ATTRIBUTES, *POBJECT_ATTRIBUTES;
 typedef const OBJECT_ATTRIBUTES *PCOBJECT_ATTRIBUTES;
 
-#define OBJ_INHERIT 0x00000002L
-#define OBJ_PERMANENT 0x00000010L
-#define OBJ_EXCLUSIVE 0x00000020L
+#define OBJ_INHERIT          0x00000002L
+#define OBJ_PERMANENT        0x00000010L
+#define OBJ_EXCLUSIVE        0x00000020L
 #define OBJ_CASE_INSENSITIVE 0x00000040L
-#define OBJ_OPENIF 0x00000080L
-#define OBJ_KERNEL_HANDLE 0x00000200L
+#define OBJ_OPENIF           0x00000080L
+#define OBJ_KERNEL_HANDLE    0x00000200L
 
-#define InitializeObjectAttributes(p, n, a, r, s)                                                  \
-	do {                                                                                       \
-		(p)->Length = sizeof(OBJECT_ATTRIBUTES);                                           \
-		(p)->RootDirectory = (r);                                                          \
-		(p)->Attributes = (a);                                                             \
-		(p)->ObjectName = (n);                                                             \
-		(p)->SecurityDescriptor = (s);                                                     \
-		(p)->SecurityQualityOfService = NULL;                                              \
+#define InitializeObjectAttributes(p, n, a, r, s)        \
+	do {                                             \
+		(p)->Length = sizeof(OBJECT_ATTRIBUTES); \
+		(p)->RootDirectory = (r);                \
+		(p)->Attributes = (a);                   \
+		(p)->ObjectName = (n);                   \
+		(p)->SecurityDescriptor = (s);           \
+		(p)->SecurityQualityOfService = NULL;    \
 	} while (0)
 
 typedef enum _EVENT_TYPE {
@@ -304,41 +305,41 @@ typedef enum _WAIT_TYPE {
 /* ---- small macros ---- */
 /** A handle type of its own: an incomplete structure, so that two kinds cannot be mixed. */
 #ifndef DECLARE_HANDLE
-#define DECLARE_HANDLE(name)                                                                       \
-	struct name##__;                                                                           \
+#define DECLARE_HANDLE(name) \
+	struct name##__;     \
 	typedef struct name##__ *name
 #endif
 
-#define UNREFERENCED_PARAMETER(p) ((void)(p))
-#define UNREFERENCED_LOCAL_VARIABLE(v) ((void)(v))
-#define DBG_UNREFERENCED_PARAMETER(p) ((void)(p))
+#define UNREFERENCED_PARAMETER(p)          ((void)(p))
+#define UNREFERENCED_LOCAL_VARIABLE(v)     ((void)(v))
+#define DBG_UNREFERENCED_PARAMETER(p)      ((void)(p))
 #define DBG_UNREFERENCED_LOCAL_VARIABLE(v) ((void)(v))
 
 #undef FIELD_OFFSET
-#define FIELD_OFFSET(type, field) ((LONG)offsetof(type, field))
-#define FIELD_SIZE(type, field) (sizeof(((type *)0)->field))
-#define RTL_FIELD_SIZE(type, field) FIELD_SIZE(type, field)
+#define FIELD_OFFSET(type, field)             ((LONG)offsetof(type, field))
+#define FIELD_SIZE(type, field)               (sizeof(((type *)0)->field))
+#define RTL_FIELD_SIZE(type, field)           FIELD_SIZE(type, field)
 #define RTL_SIZEOF_THROUGH_FIELD(type, field) (offsetof(type, field) + FIELD_SIZE(type, field))
 #undef CONTAINING_RECORD
-#define CONTAINING_RECORD(address, type, field)                                                    \
+#define CONTAINING_RECORD(address, type, field) \
 	((type *)((PCHAR)(address) - (ULONG_PTR)offsetof(type, field)))
 #undef ARRAYSIZE
-#define ARRAYSIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAYSIZE(a)     (sizeof(a) / sizeof((a)[0]))
 #define RTL_NUMBER_OF(a) ARRAYSIZE(a)
-#define RTL_BITS_OF(x) (sizeof(x) * 8)
+#define RTL_BITS_OF(x)   (sizeof(x) * 8)
 
-#define FlagOn(flags, single) ((flags) & (single))
+#define FlagOn(flags, single)        ((flags) & (single))
 #define BooleanFlagOn(flags, single) ((BOOLEAN)(((flags) & (single)) != 0))
-#define SetFlag(flags, single) ((flags) |= (single))
-#define ClearFlag(flags, single) ((flags) &= ~(single))
+#define SetFlag(flags, single)       ((flags) |= (single))
+#define ClearFlag(flags, single)     ((flags) &= ~(single))
 
-#define ALIGN_DOWN_BY(length, alignment) ((ULONG_PTR)(length) & ~((ULONG_PTR)(alignment) - 1))
-#define ALIGN_UP_BY(length, alignment)                                                             \
-	(ALIGN_DOWN_BY(((ULONG_PTR)(length) + (alignment) - 1), alignment))
-#define ALIGN_DOWN(length, type) ALIGN_DOWN_BY(length, sizeof(type))
-#define ALIGN_UP(length, type) ALIGN_UP_BY(length, sizeof(type))
+#define ALIGN_DOWN_BY(length, alignment) ((ULONG_PTR)(length) & ~((ULONG_PTR)(alignment)-1))
+#define ALIGN_UP_BY(length, alignment) \
+	(ALIGN_DOWN_BY(((ULONG_PTR)(length) + (alignment)-1), alignment))
+#define ALIGN_DOWN(length, type)            ALIGN_DOWN_BY(length, sizeof(type))
+#define ALIGN_UP(length, type)              ALIGN_UP_BY(length, sizeof(type))
 #define ALIGN_DOWN_POINTER_BY(p, alignment) ((PVOID)ALIGN_DOWN_BY(p, alignment))
-#define ALIGN_UP_POINTER_BY(p, alignment) ((PVOID)ALIGN_UP_BY(p, alignment))
+#define ALIGN_UP_POINTER_BY(p, alignment)   ((PVOID)ALIGN_UP_BY(p, alignment))
 
 #if !defined(__cplusplus) && !defined(NOMINMAX)
 #ifndef min

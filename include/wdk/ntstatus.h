@@ -5,6 +5,7 @@
 
 #include "ntdef.h"
 
+/* clang-format off */
 /* ---- success ---- */
 #define STATUS_SUCCESS                           ((NTSTATUS)0x00000000)
 #define STATUS_WAIT_0                            ((NTSTATUS)0x00000000)
@@ -219,5 +220,7 @@
 #define STATUS_HASH_NOT_PRESENT                  ((NTSTATUS)0xC000A101)
 #define STATUS_FLT_DISALLOW_FAST_IO              ((NTSTATUS)0xC01C0004)
 #define STATUS_FWP_NULL_POINTER                  ((NTSTATUS)0xC022001C)
+
+/* clang-format on */
 
 #endif

@@ -9,8 +9,8 @@
 EXTERN_C_START
 
 /**
- * The largest buffer that VmbPacketSend or VmbChannelPacketComplete can carry on this channel as it is
- * open now: what the outgoing ring can ever hold, which the client chose, but not more than
+ * The largest buffer that VmbPacketSend or VmbChannelPacketComplete can carry on this channel as it
+ * is open now: what the outgoing ring can ever hold, which the client chose, but not more than
  * MaximumPacketSize. A server answers a request for more with an error of its protocol.
  *
  * <= DISPATCH_LEVEL.

@@ -4,8 +4,8 @@
  * Microsoft's source annotations (SAL 2 and the driver annotations). They tell an analyser what a
  * parameter means; to a compiler they are nothing.
  *
- * The older double-underscore set (__in, __out ...) is left out on purpose: the C++ standard library
- * uses those names as identifiers.
+ * The older double-underscore set (__in, __out ...) is left out on purpose: the C++ standard
+ * library uses those names as identifiers.
  */
 #ifndef _OPENKMCL_SAL_H_
 #define _OPENKMCL_SAL_H_

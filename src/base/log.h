@@ -35,11 +35,11 @@ struct kmcl_log_limit {
 };
 bool kmcl_log_allow(struct kmcl_log_limit *limit);
 
-#define KMCL_LOG_PEER(level, subsystem, partition, channel, ...)                                    \
-	do {                                                                                       \
-		static struct kmcl_log_limit limit_;                                               \
-		if (kmcl_log_allow(&limit_))                                                       \
-			kmcl_log(level, subsystem, partition, channel, __VA_ARGS__);               \
+#define KMCL_LOG_PEER(level, subsystem, partition, channel, ...)                     \
+	do {                                                                         \
+		static struct kmcl_log_limit limit_;                                 \
+		if (kmcl_log_allow(&limit_))                                         \
+			kmcl_log(level, subsystem, partition, channel, __VA_ARGS__); \
 	} while (0)
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file
- * A lock for a few instructions of work. It spins briefly and then gives the processor away, because
- * in user mode the holder can be preempted.
+ * A lock for a few instructions of work. It spins briefly and then gives the processor away,
+ * because in user mode the holder can be preempted.
  */
 #ifndef KMCL_BASE_SPIN_H
 #define KMCL_BASE_SPIN_H

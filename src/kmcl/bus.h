@@ -16,11 +16,11 @@ struct kmcl_offer_options {
 	bool monitored;           /**< ask for a monitor id */
 	uint16_t monitor_latency; /**< 100 ns units */
 	uint8_t user_data[120];
-	uint32_t user_data_size;  /**< bytes of it that replace the driver's; 0: none */
+	uint32_t user_data_size; /**< bytes of it that replace the driver's; 0: none */
 };
 
-/** Context of a physical device object made with kmcl_bus_ops (nt_pdo_create). The host owns it, and
- *  what it points to, for the object's life. */
+/** Context of a physical device object made with kmcl_bus_ops (nt_pdo_create). The host owns it,
+ * and what it points to, for the object's life. */
 struct kmcl_bus_device {
 	struct part_endpoint *ep;
 	bool server;            /**< the server end's bus device */
@@ -42,6 +42,7 @@ void kmcl_bus_set_default(struct part_endpoint *server, struct part_endpoint *cl
 
 /** Channels of an endpoint, for statistics: fn is called with the channel list held. */
 struct kmcl_channel_stats;
-size_t kmcl_channel_statistics(struct part_endpoint *ep, struct kmcl_channel_stats *stats, size_t max);
+size_t kmcl_channel_statistics(struct part_endpoint *ep, struct kmcl_channel_stats *stats,
+			       size_t max);
 
 #endif

@@ -27,15 +27,15 @@
 #include "vmbus/packet.h"
 #include "vmbus/txn.h"
 
-#define KMCL_DEFAULT_PACKET_SIZE    4096u
-#define KMCL_DEFAULT_EXTERNAL_DATA  (1024u * 1024u)
-#define KMCL_DEFAULT_CHAIN          32u
-#define KMCL_DEFAULT_INCOMING       256u   /* delivery objects a session */
-#define KMCL_DEFAULT_OUTSTANDING    1024u  /* transaction slots a session */
-#define KMCL_PACKET_LOOKASIDE       256u   /* freed packets a channel keeps */
-#define KMCL_MIN_RING_DATA_PAGES    16u
-#define KMCL_MAX_GPADL_PAGES        8190u
-#define KMCL_READ_BUDGET            64u    /* packets read before the dispatcher looks elsewhere */
+#define KMCL_DEFAULT_PACKET_SIZE   4096u
+#define KMCL_DEFAULT_EXTERNAL_DATA (1024u * 1024u)
+#define KMCL_DEFAULT_CHAIN         32u
+#define KMCL_DEFAULT_INCOMING      256u  /* delivery objects a session */
+#define KMCL_DEFAULT_OUTSTANDING   1024u /* transaction slots a session */
+#define KMCL_PACKET_LOOKASIDE      256u  /* freed packets a channel keeps */
+#define KMCL_MIN_RING_DATA_PAGES   16u
+#define KMCL_MAX_GPADL_PAGES       8190u
+#define KMCL_READ_BUDGET           64u /* packets read before the dispatcher looks elsewhere */
 
 /** Where a channel is; the names of the DDI's state tables in brackets. */
 enum kmcl_link {
@@ -53,7 +53,7 @@ enum kmcl_gate {
 
 enum kmcl_packet_state {
 	KMCL_PACKET_IDLE = 1,
-	KMCL_PACKET_BUSY,   /* inside a send, or its routine about to run */
+	KMCL_PACKET_BUSY, /* inside a send, or its routine about to run */
 	KMCL_PACKET_QUEUED,
 	KMCL_PACKET_PLACED, /* in the ring, completion awaited */
 	KMCL_PACKET_FREED,  /* on the lookaside list */
@@ -69,21 +69,22 @@ struct kmcl_packet {
 	struct kmcl_packet *next, *prev; /* out.queue */
 	PFN_VMB_PACKET_COMPLETION_ROUTINE routine;
 	void *pointer;
-	bool allocated;        /* from VmbPacketAllocate */
-	bool wait;             /* completion asked for */
+	bool allocated; /* from VmbPacketAllocate */
+	bool wait;      /* completion asked for */
 	uint16_t type;
 	uint32_t payload_size;
-	uint32_t header_size;  /* extra header, multiple of 8 */
+	uint32_t header_size; /* extra header, multiple of 8 */
 	uint64_t transaction;
-	NTSTATUS status;       /* how it ended, while on a list of ended packets */
-	struct kmcl_sync *sync; /* a waiting VmbChannelSendSynchronousRequest; NULL once it gave up */
-	bool abandoned;        /* it gave up: its memory must not be touched any more */
+	NTSTATUS status; /* how it ended, while on a list of ended packets */
+	struct kmcl_sync
+		*sync;  /* a waiting VmbChannelSendSynchronousRequest; NULL once it gave up */
+	bool abandoned; /* it gave up: its memory must not be touched any more */
 	/* external data from memory that is not the partition's */
 	PMDL bounce_mdl;
 	uint32_t bounce_offset, bounce_length;
 	uint32_t bounce_first, bounce_pages;
 	bool bounce_needed, bounce_held;
-	uint64_t data[];       /* payload, then extra header */
+	uint64_t data[]; /* payload, then extra header */
 };
 
 enum kmcl_incoming_state {
@@ -93,19 +94,20 @@ enum kmcl_incoming_state {
 	KMCL_INCOMING_ANSWERED,  /* completion waits for room */
 };
 
-/** Behind VMBPACKETCOMPLETION: one incoming packet. Buffers sit behind it in the session's block. */
+/** Behind VMBPACKETCOMPLETION: one incoming packet. Buffers sit behind it in the session's block.
+ */
 struct kmcl_incoming {
 	uint32_t magic;
 	_Atomic uint32_t state;
 	struct kmcl_channel *channel;
 	struct kmcl_incoming *next;
 	struct vmbus_packet_in packet;
-	bool passive;          /* deferred: deliver at PASSIVE_LEVEL */
-	bool external;         /* carries external data */
-	PMDL mdl;              /* chain built by VmbChannelPacketGetExternalData */
+	bool passive;  /* deferred: deliver at PASSIVE_LEVEL */
+	bool external; /* carries external data */
+	PMDL mdl;      /* chain built by VmbChannelPacketGetExternalData */
 	uint32_t mdl_flags;
-	uint32_t answer_size;  /* of a completion that waits */
-	uint8_t *buffer;       /* descriptor, extra header, payload; later the answer */
+	uint32_t answer_size; /* of a completion that waits */
+	uint8_t *buffer;      /* descriptor, extra header, payload; later the answer */
 	uint8_t *mdl_room;
 };
 
@@ -114,7 +116,7 @@ struct kmcl_gpadl {
 	struct kmcl_gpadl *next;
 	uint32_t id;
 	uint32_t mdl_count;
-	PMDL mdl;              /* server: first of mdl_count in `mdls` */
+	PMDL mdl; /* server: first of mdl_count in `mdls` */
 	uint8_t *mdls;
 };
 
@@ -124,7 +126,7 @@ struct kmcl_config {
 	uint32_t max_chain;
 	uint32_t context_size;
 	uint32_t flags;
-	char name[64];         /* UTF-8, for people */
+	char name[64]; /* UTF-8, for people */
 	PFN_VMB_CHANNEL_PROCESS_PACKET process;
 	PFN_VMB_CHANNEL_PROCESSING_COMPLETE processing_complete;
 	VMB_CHANNEL_STATE_CHANGE_CALLBACKS state;
@@ -148,8 +150,8 @@ struct kmcl_counters {
 	_Atomic uint64_t signals_saved, no_room, dropped_completions, bounced;
 };
 
-/** Something that happened and that the strand is to look at. Posting one that is still queued changes
- *  nothing: its handler looks at what is true when it runs. */
+/** Something that happened and that the strand is to look at. Posting one that is still queued
+ * changes nothing: its handler looks at what is true when it runs. */
 struct kmcl_event {
 	struct nt_job job;
 	_Atomic bool queued;
@@ -161,8 +163,8 @@ struct kmcl_channel {
 	bool server;
 	struct kmcl_channel *registry_next;
 	struct nt_driver *driver;
-	struct part_endpoint *ep;              /* bus named by the parent device */
-	vmbus_channel_id parent_offer;         /* client: the offer that the parent stands for */
+	struct part_endpoint *ep;      /* bus named by the parent device */
+	vmbus_channel_id parent_offer; /* client: the offer that the parent stands for */
 	const struct kmcl_offer_options *offer_options;
 	_Atomic(void *) pointer;
 	struct kmcl_config config;
@@ -170,9 +172,9 @@ struct kmcl_channel {
 	/* life cycle: strand only, `link` readable anywhere */
 	struct nt_strand strand;
 	_Atomic uint32_t link;
-	_Atomic bool run;      /* the DDI's run flag; Start and Pause set it when they are called */
-	bool run_next;         /* for the next Enable: auto-start or not auto-pause */
-	bool started;          /* Started was called, Suspend not yet */
+	_Atomic bool run; /* the DDI's run flag; Start and Pause set it when they are called */
+	bool run_next;    /* for the next Enable: auto-start or not auto-pause */
+	bool started;     /* Started was called, Suspend not yet */
 	_Atomic uint32_t close_causes; /* closes known of and not yet carried out */
 	_Atomic uint32_t enabling;     /* Enable requests posted and not done: InitSet is refused */
 	struct kmcl_event ev_open, ev_close, ev_connect;
@@ -180,8 +182,8 @@ struct kmcl_channel {
 
 	struct part_port port;
 	struct part_server_channel *offer;
-	_Atomic bool open_asked, close_asked;  /* server: upcalls that the strand has not answered */
-	struct spin_lock claim_lock;           /* claimed, armed, session */
+	_Atomic bool open_asked, close_asked; /* server: upcalls that the strand has not answered */
+	struct spin_lock claim_lock;          /* claimed, armed, session */
 	struct part_client_channel *claimed;
 	struct part_client_listener listener;
 	bool listening, armed;
@@ -192,12 +194,12 @@ struct kmcl_channel {
 	struct {
 		struct spin_lock lock;
 		uint32_t gate;
-		bool live;             /* the ring may be written */
+		bool live; /* the ring may be written */
 		struct kmcl_packet *head, *tail;
 		_Atomic uint32_t queued;
 		struct kmcl_incoming *answers, *answers_tail;
 		_Atomic uint32_t waiting; /* queue or answers wait for room: dispatcher looks */
-		uint32_t largest;      /* payload that fits the ring, in-band */
+		uint32_t largest;         /* payload that fits the ring, in-band */
 		struct vmbus_txn_table txns;
 		struct vmbus_txn_slot *slots;
 		uint32_t in_flight;
@@ -207,17 +209,17 @@ struct kmcl_channel {
 		/* bounce space */
 		uint64_t bounce_gpa;
 		uint8_t *bounce_va;
-		uint8_t *bounce_map;   /* one byte a page: in use */
+		uint8_t *bounce_map; /* one byte a page: in use */
 		uint32_t bounce_pages;
 	} out;
 
 	struct {
 		struct spin_lock lock;
-		bool run;              /* delivery allowed */
-		bool busy;             /* somebody delivers */
-		bool failed;           /* no delivery until the next open */
+		bool run;    /* delivery allowed */
+		bool busy;   /* somebody delivers */
+		bool failed; /* no delivery until the next open */
 		_Atomic bool quota_blocked;
-		_Atomic bool starved;  /* reading stopped for want of an object */
+		_Atomic bool starved; /* reading stopped for want of an object */
 		bool job_posted;
 		_Atomic bool passive;
 		_Atomic bool stop_reading;
@@ -225,7 +227,7 @@ struct kmcl_channel {
 		uint32_t outstanding;
 		struct kmcl_incoming *head, *tail; /* parse queue */
 		struct kmcl_incoming *free;
-		uint32_t fresh;        /* objects of the block never used yet start here */
+		uint32_t fresh; /* objects of the block never used yet start here */
 		uint32_t count;
 		size_t stride, block_size;
 		uint8_t *block;
@@ -233,7 +235,7 @@ struct kmcl_channel {
 		bool masked;                 /* dispatcher's */
 		bool drain_wait;
 		KEVENT drained;
-		struct nt_strand strand;     /* passive delivery */
+		struct nt_strand strand; /* passive delivery */
 		struct nt_job job;
 		struct kmcl_incoming *current; /* being delivered */
 		bool deferred;                 /* by the ProcessPacket that runs */
@@ -248,8 +250,8 @@ struct kmcl_channel {
 		struct spin_lock lock;
 		struct kmcl_packet *free;
 		uint32_t spare;
-		_Atomic uint32_t live;  /* from VmbPacketAllocate, not freed */
-		size_t size;            /* of one */
+		_Atomic uint32_t live; /* from VmbPacketAllocate, not freed */
+		size_t size;           /* of one */
 	} packets;
 
 	struct kmcl_counters counters;
@@ -337,7 +339,8 @@ void kmcl_out_answer(struct kmcl_channel *ch, struct kmcl_incoming *in, const vo
 NTSTATUS kmcl_out_send(struct kmcl_packet *p, const void *payload, uint32_t size);
 /** In the ring at once or not at all, no packet object: STATUS_BUFFER_OVERFLOW. */
 NTSTATUS kmcl_out_send_now(struct kmcl_channel *ch, const void *payload, uint32_t size);
-/** As kmcl_out_send, but a packet that cannot be placed at once is refused: STATUS_BUFFER_OVERFLOW. */
+/** As kmcl_out_send, but a packet that cannot be placed at once is refused: STATUS_BUFFER_OVERFLOW.
+ */
 NTSTATUS kmcl_out_place_now(struct kmcl_packet *p, const void *payload, uint32_t size);
 /** Under out.lock: takes a packet out of the queue. */
 void kmcl_out_unqueue(struct kmcl_channel *ch, struct kmcl_packet *p);
@@ -383,7 +386,8 @@ void kmcl_in_stop(struct kmcl_channel *ch);
 /** Waits until the driver has ended every packet that it was given. */
 void kmcl_in_wait_outstanding(struct kmcl_channel *ch);
 void kmcl_in_discard(struct kmcl_channel *ch);
-/** The object goes back; called with no lock held. `delivered`: it counted as outstanding until now. */
+/** The object goes back; called with no lock held. `delivered`: it counted as outstanding until
+ * now. */
 void kmcl_in_free(struct kmcl_incoming *in, bool delivered);
 /** The driver has ended a packet whose object is still needed. */
 void kmcl_in_ended(struct kmcl_channel *ch);

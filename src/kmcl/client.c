@@ -204,8 +204,8 @@ static NTSTATUS open_status(int error, uint32_t status)
 {
 	switch (error) {
 	case -ECONNREFUSED:
-		return status && !NT_SUCCESS((NTSTATUS)status) ? (NTSTATUS)status :
-								 STATUS_UNSUCCESSFUL;
+		return status && !NT_SUCCESS((NTSTATUS)status) ? (NTSTATUS)status
+							       : STATUS_UNSUCCESSFUL;
 	case -ENOMEM:
 	case -ENOSPC:
 		return STATUS_INSUFFICIENT_RESOURCES;
@@ -298,8 +298,8 @@ NTSTATUS kmcl_client_enable(struct kmcl_channel *ch)
 	return STATUS_INSUFFICIENT_RESOURCES;
 }
 
-/* CLOSE goes out before Closed is called: the driver's DeleteGpadl waits there for the server, which
- * unmaps when it learns of the close. */
+/* CLOSE goes out before Closed is called: the driver's DeleteGpadl waits there for the server,
+ * which unmaps when it learns of the close. */
 void kmcl_client_disable(struct kmcl_channel *ch)
 {
 	disarm(ch);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a driver does with a packet that it was given: complete, defer or fail it, reach its external
- * data; and the settings that govern delivery.
+ * What a driver does with a packet that it was given: complete, defer or fail it, reach its
+ * external data; and the settings that govern delivery.
  */
 #include <string.h>
 
@@ -35,8 +35,8 @@ static bool end_once(struct kmcl_incoming *in, const char *function)
 
 	if (atomic_compare_exchange_strong(&in->state, &state, KMCL_INCOMING_READ))
 		return true;
-	nt_violation("double-completion", "%s: the packet of channel %s has ended already", function,
-		     in->channel->config.name);
+	nt_violation("double-completion", "%s: the packet of channel %s has ended already",
+		     function, in->channel->config.name);
 	return false;
 }
 
@@ -96,8 +96,7 @@ VOID VmbChannelPacketDeferToPassive(VMBPACKETCOMPLETION PacketCompletionContext)
 
 	if (!in)
 		return;
-	if (in->channel->in.current != in ||
-	    kmcl_callback_of(in->channel) != KMCL_CB_PROCESS) {
+	if (in->channel->in.current != in || kmcl_callback_of(in->channel) != KMCL_CB_PROCESS) {
 		nt_violation("defer-outside-process",
 			     "VmbChannelPacketDeferToPassive outside EvtVmbChannelProcessPacket of "
 			     "channel %s",

@@ -11,7 +11,8 @@
 
 #include "kmcl/channel.h"
 
-/* Most of the partition's memory is the drivers'; all channels together bounce through this much. */
+/* Most of the partition's memory is the drivers'; all channels together bounce through this much.
+ */
 #define BOUNCE_PAGES_ALL 16384u
 
 static _Atomic uint32_t bounce_pages_all;
@@ -90,7 +91,8 @@ static NTSTATUS measure(PMDL mdl, uint32_t offset, uint32_t *length, bool force,
 	uint64_t end = total;
 
 	if (force)
-		end = (((uint64_t)MmGetMdlByteOffset(mdl) + MmGetMdlByteCount(mdl) + PAGE_SIZE - 1) &
+		end = (((uint64_t)MmGetMdlByteOffset(mdl) + MmGetMdlByteCount(mdl) + PAGE_SIZE -
+			1) &
 		       ~(uint64_t)(PAGE_SIZE - 1)) -
 		      MmGetMdlByteOffset(mdl);
 	if (offset && offset >= end)

@@ -8,8 +8,8 @@
 
 #include "kmcl/channel.h"
 
-#define STATE_CALLBACKS                                                                            \
-	(KMCL_CB_BIT(OPENED) | KMCL_CB_BIT(STARTED) | KMCL_CB_BIT(POST_STARTED) |                  \
+#define STATE_CALLBACKS                                                           \
+	(KMCL_CB_BIT(OPENED) | KMCL_CB_BIT(STARTED) | KMCL_CB_BIT(POST_STARTED) | \
 	 KMCL_CB_BIT(SUSPEND) | KMCL_CB_BIT(CLOSED))
 
 static struct kmcl_gpadl *list_take(struct kmcl_channel *ch, uint32_t id, bool any)
@@ -58,7 +58,7 @@ static NTSTATUS from_errno(int error)
 
 struct ranges {
 	uint64_t *words;
-	uint32_t count;    /* words used */
+	uint32_t count; /* words used */
 	uint32_t capacity;
 	uint32_t ranges;
 };
@@ -83,10 +83,11 @@ static void range_begin(struct ranges *r, uint32_t bytes, uint32_t offset)
 
 static NTSTATUS outside_memory(struct kmcl_channel *ch, const void *va)
 {
-	kmcl_log_channel(ch, KMCL_LOG_ERROR,
-			 "the memory of a GPADL (at %p) is not the partition's: allocate it from the "
-			 "driver's pool (ExAllocatePool*, MmAllocate*)",
-			 va);
+	kmcl_log_channel(
+		ch, KMCL_LOG_ERROR,
+		"the memory of a GPADL (at %p) is not the partition's: allocate it from the "
+		"driver's pool (ExAllocatePool*, MmAllocate*)",
+		va);
 	return STATUS_INVALID_ADDRESS;
 }
 
@@ -246,9 +247,8 @@ static NTSTATUS chain_ranges(struct kmcl_channel *ch, struct ranges *r, PMDL mdl
 	status = ranges_init(r, m.pages, m.ranges);
 	if (NT_SUCCESS(status))
 		status = walk_chain(mdl, offset, length, append_part, r);
-	return status == STATUS_INVALID_ADDRESS ?
-		       outside_memory(ch, MmGetMdlVirtualAddress(mdl)) :
-		       status;
+	return status == STATUS_INVALID_ADDRESS ? outside_memory(ch, MmGetMdlVirtualAddress(mdl))
+						: status;
 }
 
 NTSTATUS VmbChannelCreateGpadlFromMdl(VMBCHANNEL Channel, UINT32 Flags, PMDL Mdl,
@@ -343,9 +343,8 @@ static NTSTATUS build_mdls(struct kmcl_channel *ch, struct kmcl_gpadl *g,
 	NTSTATUS status = STATUS_SUCCESS;
 	uint8_t *at;
 
-	g->mdls = calloc(pinned->range_count * sizeof(MDL) +
-				 pinned->page_count * sizeof(PFN_NUMBER),
-			 1);
+	g->mdls = calloc(
+		pinned->range_count * sizeof(MDL) + pinned->page_count * sizeof(PFN_NUMBER), 1);
 	if (!g->mdls)
 		return STATUS_INSUFFICIENT_RESOURCES;
 	at = g->mdls;
@@ -389,9 +388,9 @@ NTSTATUS VmbChannelMapGpadl(VMBCHANNEL Channel, UINT32 Flags, UINT32 GpadlHandle
 		return status;
 	error = part_server_gpadl_pin(ch->offer, GpadlHandle, &pinned);
 	if (error)
-		return error == -EBUSY ? STATUS_SHARING_VIOLATION :
-		       error == -ENOENT ? STATUS_INVALID_PARAMETER_3 :
-					  STATUS_INSUFFICIENT_RESOURCES;
+		return error == -EBUSY    ? STATUS_SHARING_VIOLATION
+		       : error == -ENOENT ? STATUS_INVALID_PARAMETER_3
+					  : STATUS_INSUFFICIENT_RESOURCES;
 	g = calloc(1, sizeof(*g));
 	if (!g) {
 		part_server_gpadl_unpin(ch->offer, GpadlHandle);
@@ -423,7 +422,8 @@ VOID VmbChannelUnmapGpadl(VMBCHANNEL Channel, UINT32 GpadlHandle)
 		nt_violation("bad-handle", "VmbChannelUnmapGpadl: not a server channel");
 		return;
 	}
-	if (kmcl_forbidden_except(ch, "VmbChannelUnmapGpadl", STATE_CALLBACKS | KMCL_CB_BIT(PROCESS)))
+	if (kmcl_forbidden_except(ch, "VmbChannelUnmapGpadl",
+				  STATE_CALLBACKS | KMCL_CB_BIT(PROCESS)))
 		return;
 	g = list_take(ch, GpadlHandle, false);
 	if (!g) {

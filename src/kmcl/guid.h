@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/** @file A GUID as Windows keeps it and as the wire carries it: first three fields little-endian. */
+/** @file A GUID as Windows keeps it and as the wire carries it: first three fields little-endian.
+ */
 #ifndef KMCL_GUID_H
 #define KMCL_GUID_H
 
@@ -27,8 +28,8 @@ static inline GUID kmcl_guid_from_wire(const struct vmbus_guid *wire)
 {
 	GUID guid;
 
-	guid.Data1 = (uint32_t)wire->b[0] | (uint32_t)wire->b[1] << 8 |
-		     (uint32_t)wire->b[2] << 16 | (uint32_t)wire->b[3] << 24;
+	guid.Data1 = (uint32_t)wire->b[0] | (uint32_t)wire->b[1] << 8 | (uint32_t)wire->b[2] << 16 |
+		     (uint32_t)wire->b[3] << 24;
 	guid.Data2 = (uint16_t)(wire->b[4] | wire->b[5] << 8);
 	guid.Data3 = (uint16_t)(wire->b[6] | wire->b[7] << 8);
 	memcpy(guid.Data4, wire->b + 8, 8);

@@ -169,8 +169,8 @@ void kmcl_in_free(struct kmcl_incoming *in, bool delivered)
 /* ---- delivery ---- */
 
 enum next {
-	NEXT_NONE,    /* nothing to deliver now */
-	NEXT_OTHER,   /* the head wants the other level */
+	NEXT_NONE,  /* nothing to deliver now */
+	NEXT_OTHER, /* the head wants the other level */
 	NEXT_DELIVER,
 };
 
@@ -186,11 +186,11 @@ static bool deliverable(struct kmcl_channel *ch)
 
 static bool wants_passive(struct kmcl_channel *ch)
 {
-	return ch->in.head->passive ||
-	       atomic_load_explicit(&ch->in.passive, memory_order_relaxed);
+	return ch->in.head->passive || atomic_load_explicit(&ch->in.passive, memory_order_relaxed);
 }
 
-/* Takes the next packet for the party that holds in.busy. Without one, gives in.busy up if told so. */
+/* Takes the next packet for the party that holds in.busy. Without one, gives in.busy up if told so.
+ */
 static enum next next_packet(struct kmcl_channel *ch, bool at_passive, bool give_up,
 			     struct kmcl_incoming **in)
 {
@@ -380,9 +380,10 @@ static bool enqueue(struct kmcl_channel *ch, struct kmcl_incoming *in)
 	return mine;
 }
 
-/* Everything that the ranges say is checked before the driver hears of the packet; whether the pages
- * exist is seen when it asks for them. */
-static const char *unacceptable_ranges(struct kmcl_channel *ch, const struct vmbus_packet_in *packet)
+/* Everything that the ranges say is checked before the driver hears of the packet; whether the
+ * pages exist is seen when it asks for them. */
+static const char *unacceptable_ranges(struct kmcl_channel *ch,
+				       const struct vmbus_packet_in *packet)
 {
 	struct vmbus_gpa_range_iter iter;
 	struct vmbus_gpa_range range;
@@ -402,7 +403,8 @@ static const char *unacceptable_ranges(struct kmcl_channel *ch, const struct vmb
 	return NULL;
 }
 
-/* What may come from the other end: a server gets external data, nobody gets transfer pages here. */
+/* What may come from the other end: a server gets external data, nobody gets transfer pages here.
+ */
 static const char *unacceptable(struct kmcl_channel *ch, const struct vmbus_packet_in *packet)
 {
 	if (packet->payload_size > ((ch->config.max_packet + 7u) & ~7u))

@@ -7,7 +7,8 @@
 
 #include "kmcl/channel.h"
 
-/* The channel if it may be configured now, else NULL: the caller says STATUS_INVALID_PARAMETER_1. */
+/* The channel if it may be configured now, else NULL: the caller says STATUS_INVALID_PARAMETER_1.
+ */
 static struct kmcl_channel *configurable(VMBCHANNEL handle)
 {
 	struct kmcl_channel *ch = kmcl_channel_checked(handle);
@@ -126,7 +127,8 @@ NTSTATUS VmbChannelInitSetMaximumExternalData(VMBCHANNEL Channel, UINT32 DataSiz
 		return STATUS_INVALID_PARAMETER_2;
 	if (!ChainLength)
 		return STATUS_INVALID_PARAMETER_3;
-	/* what must be describable: the data, in that many pieces, each with a partial page at both ends */
+	/* what must be describable: the data, in that many pieces, each with a partial page at both
+	 * ends */
 	header = 24 + 24ull * ChainLength + 8 * ((uint64_t)DataSize / PAGE_SIZE + 1);
 	if (header > 0xffffull * 8)
 		return STATUS_INVALID_PARAMETER_2;
@@ -148,10 +150,9 @@ NTSTATUS VmbChannelInitSetMaximumPacketSize(VMBCHANNEL Channel, UINT32 PacketSiz
 }
 
 NTSTATUS
-VmbChannelInitSetProcessPacketCallbacks(VMBCHANNEL Channel,
-					PFN_VMB_CHANNEL_PROCESS_PACKET ProcessPacketCallback,
-					PFN_VMB_CHANNEL_PROCESSING_COMPLETE
-						ProcessingCompleteCallback)
+VmbChannelInitSetProcessPacketCallbacks(
+	VMBCHANNEL Channel, PFN_VMB_CHANNEL_PROCESS_PACKET ProcessPacketCallback,
+	PFN_VMB_CHANNEL_PROCESSING_COMPLETE ProcessingCompleteCallback)
 {
 	struct kmcl_channel *ch = configurable(Channel);
 
@@ -243,10 +244,9 @@ NTSTATUS VmbServerChannelInitSetMmioMegabytes(VMBCHANNEL Channel, UINT16 MmioMeg
 }
 
 NTSTATUS
-VmbServerChannelInitSetSaveRestorePacketCallbacks(VMBCHANNEL Channel,
-						  PFN_VMB_CHANNEL_SAVE_PACKET SavePacketCallback,
-						  PFN_VMB_CHANNEL_RESTORE_PACKET
-							  RestorePacketCallback)
+VmbServerChannelInitSetSaveRestorePacketCallbacks(
+	VMBCHANNEL Channel, PFN_VMB_CHANNEL_SAVE_PACKET SavePacketCallback,
+	PFN_VMB_CHANNEL_RESTORE_PACKET RestorePacketCallback)
 {
 	struct kmcl_channel *ch = configurable_end(Channel, true);
 

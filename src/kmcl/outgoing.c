@@ -305,8 +305,7 @@ static void drain_locked(struct kmcl_channel *ch, struct after *a)
 	}
 	if (wrote)
 		publish(ch, a);
-	atomic_store_explicit(&ch->out.waiting,
-			      ch->out.answers || (ch->out.head && flowing(ch)),
+	atomic_store_explicit(&ch->out.waiting, ch->out.answers || (ch->out.head && flowing(ch)),
 			      memory_order_relaxed);
 }
 
@@ -443,9 +442,8 @@ NTSTATUS kmcl_out_send_now(struct kmcl_channel *ch, const void *payload, uint32_
 	spin_lock(&ch->out.lock);
 	if (refused(ch)) {
 		status = STATUS_DEVICE_REMOVED;
-	} else if (direct(ch) &&
-		   vmbus_ring_write_inband(&ch->port.out, VMBUS_PKT_INBAND, 0, 0, payload, size) ==
-			   VMBUS_RING_OK) {
+	} else if (direct(ch) && vmbus_ring_write_inband(&ch->port.out, VMBUS_PKT_INBAND, 0, 0,
+							 payload, size) == VMBUS_RING_OK) {
 		kmcl_count(&ch->counters.packets_sent, 1);
 		kmcl_count(&ch->counters.bytes_sent, size);
 		publish(ch, &a);
@@ -475,7 +473,8 @@ void kmcl_out_completed(struct kmcl_channel *ch, const struct vmbus_packet_in *p
 		return;
 	}
 	end_bounce(p, true);
-	run_routine(p, STATUS_SUCCESS, packet->payload_size ? (void *)(uintptr_t)packet->payload : NULL,
+	run_routine(p, STATUS_SUCCESS,
+		    packet->payload_size ? (void *)(uintptr_t)packet->payload : NULL,
 		    packet->payload_size);
 	if (kmcl_out_waiting(ch))
 		kmcl_out_drain(ch);

@@ -285,7 +285,8 @@ static NTSTATUS check_inline(struct kmcl_packet *p, const void *buffer, uint32_t
 		return STATUS_INVALID_PARAMETER_3;
 	if (sends_in_suspend(p))
 		return STATUS_INVALID_DEVICE_STATE;
-	if ((flags & VMBUS_CHANNEL_FORMAT_FLAG_PAGED_BUFFER) && kmcl_above_passive("VmbPacketSend*"))
+	if ((flags & VMBUS_CHANNEL_FORMAT_FLAG_PAGED_BUFFER) &&
+	    kmcl_above_passive("VmbPacketSend*"))
 		return STATUS_INVALID_DEVICE_STATE;
 	return STATUS_SUCCESS;
 }

@@ -120,8 +120,8 @@ static void apply_options(const struct kmcl_offer_options *o, struct vmbus_offer
 	offer->monitor_latency = o->monitor_latency;
 	if (o->user_data_size)
 		memcpy(offer->user_data, o->user_data,
-		       o->user_data_size < sizeof(offer->user_data) ? o->user_data_size :
-								     sizeof(offer->user_data));
+		       o->user_data_size < sizeof(offer->user_data) ? o->user_data_size
+								    : sizeof(offer->user_data));
 }
 
 static void describe_offer(const struct kmcl_config *c, struct vmbus_offer *offer)
@@ -169,8 +169,8 @@ NTSTATUS kmcl_server_enable(struct kmcl_channel *ch)
 	return error == -EEXIST ? STATUS_OBJECT_NAME_COLLISION : STATUS_INSUFFICIENT_RESOURCES;
 }
 
-/* Closed comes before the revoke: once the guest has seen RESCIND it may use the memory of rings and
- * GPADLs again, so the driver must have let go of them by then. */
+/* Closed comes before the revoke: once the guest has seen RESCIND it may use the memory of rings
+ * and GPADLs again, so the driver must have let go of them by then. */
 void kmcl_server_disable(struct kmcl_channel *ch)
 {
 	bool open = kmcl_link(ch) == KMCL_LINK_OPEN;

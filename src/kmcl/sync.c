@@ -62,7 +62,8 @@ static VOID sync_routine(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32
 	kmcl_packet_free(p);
 }
 
-/* Under out.lock: the packet loses its caller. True: it never reached the ring and is the caller's to free. */
+/* Under out.lock: the packet loses its caller. True: it never reached the ring and is the caller's
+ * to free. */
 static bool cut(struct kmcl_channel *ch, struct kmcl_sync *s)
 {
 	struct kmcl_packet *p = s->packet;
@@ -97,7 +98,8 @@ void kmcl_sync_fail_all(struct kmcl_channel *ch)
 	}
 }
 
-static NTSTATUS wait_for_answer(struct kmcl_channel *ch, struct kmcl_sync *s, PLARGE_INTEGER timeout)
+static NTSTATUS wait_for_answer(struct kmcl_channel *ch, struct kmcl_sync *s,
+				PLARGE_INTEGER timeout)
 {
 	struct kmcl_packet *unsent = NULL;
 
@@ -174,8 +176,8 @@ static NTSTATUS send_waiting(struct kmcl_channel *ch, struct kmcl_sync *s, const
 		s->next = ch->out.syncs;
 		ch->out.syncs = s;
 		spin_unlock(&ch->out.lock);
-		status = immediate ? kmcl_out_place_now(p, buffer, size) :
-				     kmcl_out_send(p, buffer, size);
+		status = immediate ? kmcl_out_place_now(p, buffer, size)
+				   : kmcl_out_send(p, buffer, size);
 		if (NT_SUCCESS(status))
 			return wait_for_answer(ch, s, immediate ? NULL : timeout);
 		spin_lock(&ch->out.lock);
@@ -212,7 +214,8 @@ NTSTATUS VmbChannelSendSynchronousRequest(VMBCHANNEL Channel, PVOID Buffer, UINT
 			return STATUS_INVALID_DEVICE_STATE;
 		sync.capacity = CompletionBufferSize ? *CompletionBufferSize : 0;
 		KeInitializeEvent(&sync.event, NotificationEvent, FALSE);
-		status = send_waiting(ch, &sync, Buffer, BufferSize, ExternalDataMdl, wait, Timeout);
+		status =
+			send_waiting(ch, &sync, Buffer, BufferSize, ExternalDataMdl, wait, Timeout);
 	}
 	if (CompletionBufferSize && (NT_SUCCESS(status) || status == STATUS_BUFFER_TOO_SMALL))
 		*CompletionBufferSize = sync.written;

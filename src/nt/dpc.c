@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DPCs and timers: one thread each, started when first needed. DPC routines run at DISPATCH_LEVEL as
- * the driver that initialised the DPC.
+ * DPCs and timers: one thread each, started when first needed. DPC routines run at DISPATCH_LEVEL
+ * as the driver that initialised the DPC.
  */
 #include "nt/internal.h"
 
@@ -215,8 +215,9 @@ static bool remove_timer(KTIMER *timer)
 }
 
 /*
- * Under timers.lock. Both the DPC's routine and a waiter may free the timer, and the waiter may do so after
- * KeFlushQueuedDpcs: the DPC is queued before the signal, and its thread is held off until after it.
+ * Under timers.lock. Both the DPC's routine and a waiter may free the timer, and the waiter may do
+ * so after KeFlushQueuedDpcs: the DPC is queued before the signal, and its thread is held off until
+ * after it.
  */
 static void expire(KTIMER *timer)
 {
@@ -271,8 +272,8 @@ VOID KeInitializeTimerEx(PKTIMER Timer, TIMER_TYPE Type)
 {
 	memset(Timer, 0, sizeof(*Timer));
 	nt_dispatcher_init(&Timer->Header,
-			   Type == NotificationTimer ? OPENKMCL_OBJECT_TIMER_NOTIFICATION :
-						       OPENKMCL_OBJECT_TIMER_SYNCHRONIZATION,
+			   Type == NotificationTimer ? OPENKMCL_OBJECT_TIMER_NOTIFICATION
+						     : OPENKMCL_OBJECT_TIMER_SYNCHRONIZATION,
 			   0);
 }
 

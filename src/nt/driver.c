@@ -199,7 +199,8 @@ static struct nt_driver *new_driver(const struct nt_driver_config *config)
 	driver->extension.DriverObject = &driver->object;
 	for (int i = 0; i <= IRP_MJ_MAXIMUM_FUNCTION; i++)
 		driver->object.MajorFunction[i] = nt_invalid_request;
-	if (driver->name && driver->parameters && set_registry_path(driver, &driver->object.DriverName))
+	if (driver->name && driver->parameters &&
+	    set_registry_path(driver, &driver->object.DriverName))
 		return driver;
 	free_driver(driver);
 	return NULL;
@@ -210,8 +211,8 @@ static NTSTATUS open_library(struct nt_driver *driver, const struct nt_driver_co
 {
 	driver->object.DriverInit = config->entry;
 	if (!config->path)
-		return config->entry ? STATUS_SUCCESS :
-				       fail(error, STATUS_INVALID_PARAMETER,
+		return config->entry ? STATUS_SUCCESS
+				     : fail(error, STATUS_INVALID_PARAMETER,
 					    sentence("%s: no DriverEntry given", driver->name));
 	driver->library = dlopen(config->path, RTLD_NOW | RTLD_LOCAL);
 	if (!driver->library) {
@@ -219,16 +220,16 @@ static NTSTATUS open_library(struct nt_driver *driver, const struct nt_driver_co
 		const char *why = dlerror();
 
 		return fail(error,
-			    why && strstr(why, "undefined symbol") ?
-				    STATUS_ENTRYPOINT_NOT_FOUND :
-				    STATUS_DRIVER_UNABLE_TO_LOAD,
+			    why && strstr(why, "undefined symbol") ? STATUS_ENTRYPOINT_NOT_FOUND
+								   : STATUS_DRIVER_UNABLE_TO_LOAD,
 			    sentence("cannot load driver: %s", why ? why : config->path));
 	}
 	driver->object.DriverInit =
 		(PDRIVER_INITIALIZE)(uintptr_t)dlsym(driver->library, "DriverEntry");
 	if (!driver->object.DriverInit)
-		return fail(error, STATUS_DRIVER_ENTRYPOINT_NOT_FOUND,
-			    sentence("cannot load driver: %s exports no DriverEntry", config->path));
+		return fail(
+			error, STATUS_DRIVER_ENTRYPOINT_NOT_FOUND,
+			sentence("cannot load driver: %s exports no DriverEntry", config->path));
 	return STATUS_SUCCESS;
 }
 

@@ -30,10 +30,11 @@ struct nt_driver {
 
 /* ---- ke.c ---- */
 void nt_dispatcher_init(DISPATCHER_HEADER *header, LONG type, LONG state);
-/** Makes the object signalled by `count` and releases who can be released. Returns the old state. */
+/** Makes the object signalled by `count` and releases who can be released. Returns the old state.
+ */
 LONG nt_dispatcher_signal(DISPATCHER_HEADER *header, LONG count, LONG limit);
-uint64_t nt_time_now(void);      /* 100 ns since 1601 */
-uint64_t nt_interrupt_time(void);/* 100 ns, monotonic */
+uint64_t nt_time_now(void);       /* 100 ns since 1601 */
+uint64_t nt_interrupt_time(void); /* 100 ns, monotonic */
 /** When a DueTime or Timeout is over, in nt_interrupt_time(). */
 uint64_t nt_deadline(LARGE_INTEGER time);
 void nt_dpc_shutdown(void);

@@ -167,16 +167,17 @@ static NTSTATUS bus_dispatch(PDEVICE_OBJECT pdo, PIRP irp)
 	if (location->MajorFunction == IRP_MJ_PNP) {
 		switch (location->MinorFunction) {
 		case IRP_MN_QUERY_INTERFACE:
-			status = bus && bus->query_interface ?
-					 bus->query_interface(
-						 pdo,
-						 location->Parameters.QueryInterface.InterfaceType,
-						 location->Parameters.QueryInterface.Size,
-						 location->Parameters.QueryInterface.Version,
-						 location->Parameters.QueryInterface
-							 .InterfaceSpecificData,
-						 location->Parameters.QueryInterface.Interface) :
-					 STATUS_NOT_SUPPORTED;
+			status =
+				bus && bus->query_interface
+					? bus->query_interface(
+						  pdo,
+						  location->Parameters.QueryInterface.InterfaceType,
+						  location->Parameters.QueryInterface.Size,
+						  location->Parameters.QueryInterface.Version,
+						  location->Parameters.QueryInterface
+							  .InterfaceSpecificData,
+						  location->Parameters.QueryInterface.Interface)
+					: STATUS_NOT_SUPPORTED;
 			break;
 		case IRP_MN_START_DEVICE:
 		case IRP_MN_QUERY_REMOVE_DEVICE:
@@ -228,8 +229,8 @@ static bool wants_completion(const IO_STACK_LOCATION *location, const IRP *irp)
 		return false;
 	if (irp->Cancel && (location->Control & SL_INVOKE_ON_CANCEL))
 		return true;
-	return location->Control & (NT_SUCCESS(irp->IoStatus.Status) ? SL_INVOKE_ON_SUCCESS :
-								       SL_INVOKE_ON_ERROR);
+	return location->Control &
+	       (NT_SUCCESS(irp->IoStatus.Status) ? SL_INVOKE_ON_SUCCESS : SL_INVOKE_ON_ERROR);
 }
 
 VOID IofCompleteRequest(PIRP Irp, CCHAR PriorityBoost)
@@ -243,12 +244,12 @@ VOID IofCompleteRequest(PIRP Irp, CCHAR PriorityBoost)
 
 		Irp->CurrentLocation++;
 		Irp->PendingReturned = (done->Control & SL_PENDING_RETURNED) != 0;
-		above = Irp->CurrentLocation <= Irp->StackCount ?
-				Irp->Tail.Overlay.CurrentStackLocation->DeviceObject :
-				NULL;
+		above = Irp->CurrentLocation <= Irp->StackCount
+				? Irp->Tail.Overlay.CurrentStackLocation->DeviceObject
+				: NULL;
 		if (wants_completion(done, Irp)) {
-			previous = nt_driver_enter(above ? nt_driver_of_device(above) :
-							   nt_driver_current());
+			previous = nt_driver_enter(above ? nt_driver_of_device(above)
+							 : nt_driver_current());
 			status = done->CompletionRoutine(above, Irp, done->Context);
 			nt_driver_leave(previous);
 			if (status == STATUS_MORE_PROCESSING_REQUIRED)
@@ -398,7 +399,8 @@ PDEVICE_OBJECT nt_driver_device(struct nt_driver *driver, unsigned int index)
 	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d; d = d->NextDevice)
 		count += !(d->Flags & DO_DEVICE_INITIALIZING);
 	/* the list has the newest first */
-	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d && index < count; d = d->NextDevice) {
+	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d && index < count;
+	     d = d->NextDevice) {
 		if (d->Flags & DO_DEVICE_INITIALIZING)
 			continue;
 		if (--count == index) {
@@ -414,8 +416,8 @@ PDEVICE_OBJECT nt_driver_device(struct nt_driver *driver, unsigned int index)
 /* The buffers of one request, by method. */
 struct control {
 	PIRP irp;
-	void *system;       /* in the driver's pool */
-	void *direct;       /* copy of the direct buffer, in the driver's pool */
+	void *system; /* in the driver's pool */
+	void *direct; /* copy of the direct buffer, in the driver's pool */
 	PMDL mdl;
 };
 
@@ -442,7 +444,8 @@ static bool set_buffered(struct control *c, const void *in, size_t in_size, size
 	return c->system != NULL;
 }
 
-/* A program's buffer is described by an MDL; here it is a copy in memory that the driver may show. */
+/* A program's buffer is described by an MDL; here it is a copy in memory that the driver may show.
+ */
 static bool set_direct(struct control *c, const void *in, size_t in_size, const void *out,
 		       size_t out_size)
 {
@@ -524,7 +527,8 @@ NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, si
 	if (c.irp) {
 		if (!NT_ERROR(status))
 			take_output(&c, code, out, out_size, returned);
-		/* what a driver wrote through the MDL is in the program's buffer whatever came of it */
+		/* what a driver wrote through the MDL is in the program's buffer whatever came of
+		 * it */
 		if (c.mdl)
 			memcpy(out, c.direct, out_size);
 		free_buffers(&c);

@@ -16,7 +16,7 @@
 
 #include "base/clock.h"
 
-#define BUCKETS 256u
+#define BUCKETS    256u
 /* 100 ns units between 1601-01-01 and 1970-01-01 */
 #define EPOCH_1601 116444736000000000ull
 
@@ -214,8 +214,8 @@ static void unlink_wait(struct bucket *b, struct wait *w)
 	}
 }
 
-/* Under the bucket's lock: hands the object to those who wait for it, in order. A mutex's waiter takes it
- * itself, because it must become the owner. */
+/* Under the bucket's lock: hands the object to those who wait for it, in order. A mutex's waiter
+ * takes it itself, because it must become the owner. */
 static void release_waiters(struct bucket *b, DISPATCHER_HEADER *object)
 {
 	struct wait *w = b->waits;
@@ -345,8 +345,8 @@ NTSTATUS KeDelayExecutionThread(KPROCESSOR_MODE WaitMode, BOOLEAN Alertable,
 VOID KeInitializeEvent(PRKEVENT Event, EVENT_TYPE Type, BOOLEAN State)
 {
 	nt_dispatcher_init(&Event->Header,
-			   Type == NotificationEvent ? OPENKMCL_OBJECT_EVENT_NOTIFICATION :
-						       OPENKMCL_OBJECT_EVENT_SYNCHRONIZATION,
+			   Type == NotificationEvent ? OPENKMCL_OBJECT_EVENT_NOTIFICATION
+						     : OPENKMCL_OBJECT_EVENT_SYNCHRONIZATION,
 			   State != FALSE);
 }
 
@@ -483,6 +483,6 @@ VOID KeReleaseSpinLock(PKSPIN_LOCK SpinLock, KIRQL NewIrql)
 
 VOID KeBugCheckEx(ULONG BugCheckCode, ULONG_PTR P1, ULONG_PTR P2, ULONG_PTR P3, ULONG_PTR P4)
 {
-	nt_violation("bug-check", "KeBugCheckEx 0x%x (0x%zx, 0x%zx, 0x%zx, 0x%zx)", BugCheckCode, P1,
-		     P2, P3, P4);
+	nt_violation("bug-check", "KeBugCheckEx 0x%x (0x%zx, 0x%zx, 0x%zx, 0x%zx)", BugCheckCode,
+		     P1, P2, P3, P4);
 }

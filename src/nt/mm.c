@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory descriptor lists. An MDL remembers in `Process` which memory its page numbers are of, so that
- * mapping needs nothing else. MDLs over foreign pages have no virtual address of their own: StartVa is 0.
+ * Memory descriptor lists. An MDL remembers in `Process` which memory its page numbers are of, so
+ * that mapping needs nothing else. MDLs over foreign pages have no virtual address of their own:
+ * StartVa is 0.
  */
 #include "nt/internal.h"
 
@@ -11,9 +12,9 @@
 #define TAG_PAGES 0x6567614du
 
 /* Library-private bits of MdlFlags. */
-#define MDL_FOREIGN     0x2000 /* made by nt_mdl_init_pages */
-#define MDL_OWNS_MAP    0x1000 /* MappedSystemVa must be given back */
-#define MDL_OWNS_PAGES  0x0800 /* MmAllocatePagesForMdl */
+#define MDL_FOREIGN    0x2000 /* made by nt_mdl_init_pages */
+#define MDL_OWNS_MAP   0x1000 /* MappedSystemVa must be given back */
+#define MDL_OWNS_PAGES 0x0800 /* MmAllocatePagesForMdl */
 
 static const struct nt_memory *current_memory(void)
 {
@@ -89,11 +90,11 @@ static void fill_pages(PMDL mdl)
 	for (ULONG i = 0; i < count; i++) {
 		uint64_t pfn;
 
-		pfns[i] = memory && memory->pfn_of(memory->ctx,
-						   (PCHAR)mdl->StartVa + (SIZE_T)i * PAGE_SIZE,
-						   &pfn) ?
-				  (PFN_NUMBER)pfn :
-				  NT_PFN_NONE;
+		pfns[i] =
+			memory && memory->pfn_of(memory->ctx,
+						 (PCHAR)mdl->StartVa + (SIZE_T)i * PAGE_SIZE, &pfn)
+				? (PFN_NUMBER)pfn
+				: NT_PFN_NONE;
 	}
 	mdl->Process = (PVOID)(uintptr_t)memory;
 }
@@ -132,8 +133,8 @@ VOID IoBuildPartialMdl(PMDL SourceMdl, PMDL TargetMdl, PVOID VirtualAddress, ULO
 	ULONG first = (SourceMdl->ByteOffset + skip) >> PAGE_SHIFT;
 
 	if (skip > SourceMdl->ByteCount || Length > SourceMdl->ByteCount - skip) {
-		nt_violation("mdl", "IoBuildPartialMdl beyond its source (%u + %u of %u bytes)", skip,
-			     Length, SourceMdl->ByteCount);
+		nt_violation("mdl", "IoBuildPartialMdl beyond its source (%u + %u of %u bytes)",
+			     skip, Length, SourceMdl->ByteCount);
 		return;
 	}
 	if (!Length)
@@ -173,9 +174,10 @@ static PVOID map_foreign(PMDL mdl)
 	const struct nt_memory *memory = mdl->Process;
 	void *cookie = NULL, *va;
 
-	va = memory && memory->map ? memory->map(memory->ctx, (const uint64_t *)MmGetMdlPfnArray(mdl),
-						  page_span(mdl), &cookie) :
-				     NULL;
+	va = memory && memory->map
+		     ? memory->map(memory->ctx, (const uint64_t *)MmGetMdlPfnArray(mdl),
+				   page_span(mdl), &cookie)
+		     : NULL;
 	if (!va)
 		return NULL;
 	mdl->Mapping = cookie;

@@ -17,7 +17,8 @@
 /* ---- memory that drivers allocate from and MDLs describe (registered by a partition) ---- */
 struct nt_memory {
 	void *ctx;
-	/** NULL members: this memory cannot be allocated from (a server driver's pool is the heap). */
+	/** NULL members: this memory cannot be allocated from (a server driver's pool is the heap).
+	 */
 	void *(*alloc)(void *ctx, size_t bytes, size_t align);
 	void (*free)(void *ctx, void *p);
 	/** Address to page number; false: not this memory. */
@@ -30,8 +31,8 @@ struct nt_memory {
 /** Value in an MDL's page array for memory that has no page number (heap, stack). */
 #define NT_PFN_NONE ((PFN_NUMBER)-1)
 
-/** Prepares an MDL over foreign pages: locked, no address until MmGetSystemAddressForMdlSafe maps it.
- *  `mdl` has room for `count` PFNs behind it (MmSizeOfMdl). No allocation. */
+/** Prepares an MDL over foreign pages: locked, no address until MmGetSystemAddressForMdlSafe maps
+ * it. `mdl` has room for `count` PFNs behind it (MmSizeOfMdl). No allocation. */
 void nt_mdl_init_pages(PMDL mdl, const struct nt_memory *memory, const uint64_t *pfns, size_t count,
 		       uint32_t byte_offset, uint32_t byte_count);
 /** Ends it: unmaps what MmGetSystemAddressForMdlSafe mapped. */
@@ -51,18 +52,18 @@ struct nt_driver *nt_driver_of_device(PDEVICE_OBJECT device);
 
 /* ---- loading (io.c) ---- */
 struct nt_driver_config {
-	const char *name;                 /**< for logs and pool reports */
-	const char *path;                 /**< shared object, or NULL with `entry` */
+	const char *name; /**< for logs and pool reports */
+	const char *path; /**< shared object, or NULL with `entry` */
 	PDRIVER_INITIALIZE entry;
-	const char *const *parameters;    /**< "key=value" strings, NULL-terminated, or NULL */
-	const struct nt_memory *memory;   /**< pool; NULL: heap */
+	const char *const *parameters;  /**< "key=value" strings, NULL-terminated, or NULL */
+	const struct nt_memory *memory; /**< pool; NULL: heap */
 };
-/** Loads, gives it a DRIVER_OBJECT and a RegistryPath, runs DriverEntry. On failure *error is a malloc'ed
- *  sentence that names what was wrong (missing import, no DriverEntry, status). */
+/** Loads, gives it a DRIVER_OBJECT and a RegistryPath, runs DriverEntry. On failure *error is a
+ * malloc'ed sentence that names what was wrong (missing import, no DriverEntry, status). */
 NTSTATUS nt_driver_load(const struct nt_driver_config *config, struct nt_driver **driver,
 			char **error);
-/** Removes what devices remain (surprise removal, removal), runs DriverUnload, reports pool leaks, unloads.
- *  Returns the pool blocks leaked. */
+/** Removes what devices remain (surprise removal, removal), runs DriverUnload, reports pool leaks,
+ * unloads. Returns the pool blocks leaked. */
 size_t nt_driver_unload(struct nt_driver *driver);
 /** The DRIVER_OBJECT's own. */
 struct nt_driver *nt_driver_of_object(PDRIVER_OBJECT object);
@@ -73,8 +74,9 @@ const char *nt_driver_parameter(const struct nt_driver *driver, const char *key)
 /** What a bus knows about one of its devices. Registered with the physical device object. */
 struct nt_bus_ops {
 	/** IRP_MN_QUERY_INTERFACE that reached the physical device. */
-	NTSTATUS (*query_interface)(PDEVICE_OBJECT pdo, const GUID *type, USHORT size, USHORT version,
-				    PVOID data, INTERFACE *interface);
+	NTSTATUS (*query_interface)
+	(PDEVICE_OBJECT pdo, const GUID *type, USHORT size, USHORT version, PVOID data,
+	 INTERFACE *interface);
 	const char *name;
 };
 /** A physical device object of a bus. `context` is the bus's own (nt_pdo_context). */
@@ -84,7 +86,8 @@ void nt_pdo_delete(PDEVICE_OBJECT pdo);
 void *nt_pdo_context(PDEVICE_OBJECT device, const struct nt_bus_ops *ops);
 /** AddDevice, then IRP_MN_START_DEVICE. The status of whichever failed. PASSIVE_LEVEL, blocks. */
 NTSTATUS nt_device_add(struct nt_driver *driver, PDEVICE_OBJECT pdo);
-/** IRP_MN_SURPRISE_REMOVAL (if `surprise`), then IRP_MN_REMOVE_DEVICE to the stack on `pdo`. Blocks. */
+/** IRP_MN_SURPRISE_REMOVAL (if `surprise`), then IRP_MN_REMOVE_DEVICE to the stack on `pdo`.
+ * Blocks. */
 void nt_device_remove(PDEVICE_OBJECT pdo, bool surprise);
 
 /** Devices of a driver that takes IRP_MJ_DEVICE_CONTROL. */
@@ -92,8 +95,8 @@ unsigned int nt_driver_devices(struct nt_driver *driver);
 /** n-th device object of such a driver, referenced (0: the first created); NULL: none. */
 PDEVICE_OBJECT nt_driver_device(struct nt_driver *driver, unsigned int index);
 void nt_device_dereference(PDEVICE_OBJECT device);
-/** A DeviceIoControl as a program would do it: METHOD_* handled, waits for a pending IRP. The caller holds
- *  a reference of the device. */
+/** A DeviceIoControl as a program would do it: METHOD_* handled, waits for a pending IRP. The
+ * caller holds a reference of the device. */
 NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, size_t in_size,
 			   void *out, size_t out_size, size_t *returned);
 
@@ -104,7 +107,8 @@ struct nt_handle_type {
 	void (*reference)(void *object);
 	void (*dereference)(void *object);
 };
-/** Takes a reference of its own. Handles are checked: a stale or foreign one is never dereferenced. */
+/** Takes a reference of its own. Handles are checked: a stale or foreign one is never dereferenced.
+ */
 NTSTATUS nt_handle_create(const struct nt_handle_type *type, void *object, HANDLE *handle);
 /** The object with a new reference; NULL: not a live handle of this type. */
 void *nt_handle_reference(HANDLE handle, const struct nt_handle_type *type);
@@ -129,7 +133,8 @@ struct nt_strand {
 void nt_strand_init(struct nt_strand *strand);
 /** Any thread, any IRQL, no allocation. */
 void nt_strand_post(struct nt_strand *strand, struct nt_job *job);
-/** Returns when no job of the strand is queued or running, and nothing touches the strand any more. Blocks. */
+/** Returns when no job of the strand is queued or running, and nothing touches the strand any more.
+ * Blocks. */
 void nt_strand_wait_idle(struct nt_strand *strand);
 /** Whether the calling thread is running a job of the strand. */
 bool nt_strand_current(const struct nt_strand *strand);
@@ -149,7 +154,8 @@ void nt_pool_usage(struct nt_driver *driver, size_t *blocks, size_t *bytes);
 /** "STATUS_SUCCESS"; NULL: a value without a name here. */
 const char *nt_status_name(NTSTATUS status);
 
-/** Ends the layer's own threads (pool, DPC, timer) once they are idle; they start again when needed. */
+/** Ends the layer's own threads (pool, DPC, timer) once they are idle; they start again when
+ * needed. */
 void nt_shutdown(void);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Handles and system threads. A handle is a slot and the slot's generation: what is not a live handle
- * of the right type is refused, never followed.
+ * Handles and system threads. A handle is a slot and the slot's generation: what is not a live
+ * handle of the right type is refused, never followed.
  */
 #include "nt/internal.h"
 
@@ -26,8 +26,8 @@ static struct {
 
 static HANDLE handle_of(uint32_t slot)
 {
-	return (HANDLE)((uintptr_t)table.slots[slot].generation << 20 |
-			(uintptr_t)(slot + 1) << SLOT_SHIFT);
+	return (HANDLE)((uintptr_t)table.slots[slot].generation << 20 | (uintptr_t)(slot + 1)
+										<< SLOT_SHIFT);
 }
 
 /* Under table.lock. */
@@ -213,9 +213,10 @@ NTSTATUS PsCreateSystemThread(PHANDLE ThreadHandle, ULONG DesiredAccess,
 NTSTATUS PsTerminateSystemThread(NTSTATUS ExitStatus)
 {
 	if (!current_thread) {
-		nt_violation("not-a-system-thread",
-			     "PsTerminateSystemThread in a thread that PsCreateSystemThread did not "
-			     "make");
+		nt_violation(
+			"not-a-system-thread",
+			"PsTerminateSystemThread in a thread that PsCreateSystemThread did not "
+			"make");
 		return STATUS_INVALID_PARAMETER;
 	}
 	pthread_exit(NULL);

@@ -28,19 +28,19 @@
 
 #if POOL_ASAN
 #include <sanitizer/asan_interface.h>
-#define POISON(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define POISON(p, n)   ASAN_POISON_MEMORY_REGION(p, n)
 #define UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
 #else
-#define POISON(p, n) ((void)(p), (void)(n))
+#define POISON(p, n)   ((void)(p), (void)(n))
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
-#define SHARDS     256u
-#define GUARD      16u
-#define GUARD_BYTE 0xfd
-#define FREED_BYTE 0xdd
-#define FRAMES     8
-#define QUARANTINE 64u /* freed guest blocks kept back */
+#define SHARDS           256u
+#define GUARD            16u
+#define GUARD_BYTE       0xfd
+#define FREED_BYTE       0xdd
+#define FRAMES           8
+#define QUARANTINE       64u    /* freed guest blocks kept back */
 #define QUARANTINE_BYTES 65536u /* larger ones are not kept */
 
 struct block {
@@ -189,7 +189,8 @@ static void tag_text(ULONG tag, char text[5])
 	text[4] = 0;
 }
 
-/* Drivers write 'abcd', which a little-endian tag shows backwards: as pool tools do, show it as stored. */
+/* Drivers write 'abcd', which a little-endian tag shows backwards: as pool tools do, show it as
+ * stored. */
 static void check_guard(const struct block *b)
 {
 	const unsigned char *guard = (unsigned char *)b->address + b->size;
@@ -202,10 +203,11 @@ static void check_guard(const struct block *b)
 		if (guard[i] == GUARD_BYTE)
 			continue;
 		tag_text(b->tag, tag);
-		nt_violation("pool-overrun",
-			     "a pool block of %zu bytes with tag '%s' was written %u bytes past its "
-			     "end",
-			     (size_t)b->size, tag, i + 1);
+		nt_violation(
+			"pool-overrun",
+			"a pool block of %zu bytes with tag '%s' was written %u bytes past its "
+			"end",
+			(size_t)b->size, tag, i + 1);
 		return;
 	}
 }
@@ -374,7 +376,8 @@ PVOID ExAllocateFromNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside)
 		Lookaside->Count--;
 	}
 	KeReleaseSpinLockFromDpcLevel(&Lookaside->Lock);
-	return entry ? entry : ExAllocatePoolWithTag(NonPagedPoolNx, Lookaside->Size, Lookaside->Tag);
+	return entry ? entry
+		     : ExAllocatePoolWithTag(NonPagedPoolNx, Lookaside->Size, Lookaside->Tag);
 }
 
 VOID ExFreeToNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside, PVOID Entry)

@@ -63,7 +63,8 @@ static int classify(const struct nt_driver *driver, const WCHAR *path, size_t n)
 	return path[0] == '\\' && equals_ascii(path + 1, n - 1, "Parameters") ? 1 : -1;
 }
 
-NTSTATUS ZwOpenKey(PHANDLE KeyHandle, ACCESS_MASK DesiredAccess, POBJECT_ATTRIBUTES ObjectAttributes)
+NTSTATUS ZwOpenKey(PHANDLE KeyHandle, ACCESS_MASK DesiredAccess,
+		   POBJECT_ATTRIBUTES ObjectAttributes)
 {
 	struct nt_driver *driver = nt_driver_current();
 	PUNICODE_STRING name = ObjectAttributes->ObjectName;
@@ -78,9 +79,9 @@ NTSTATUS ZwOpenKey(PHANDLE KeyHandle, ACCESS_MASK DesiredAccess, POBJECT_ATTRIBU
 		if (!root)
 			return STATUS_INVALID_HANDLE;
 		kind = !root->parameters &&
-				       equals_ascii(name->Buffer, name->Length / 2, "Parameters") ?
-			       1 :
-			       -1;
+				       equals_ascii(name->Buffer, name->Length / 2, "Parameters")
+			       ? 1
+			       : -1;
 		key_dereference(root);
 	} else {
 		kind = classify(driver, name->Buffer, name->Length / 2);
@@ -252,8 +253,8 @@ NTSTATUS RtlQueryRegistryValues(ULONG RelativeTo, PCWSTR Path, PRTL_QUERY_REGIST
 	RtlInitUnicodeString(&path, Path);
 	kind = classify(driver, path.Buffer, path.Length / 2);
 	if (kind < 0)
-		return RelativeTo & RTL_REGISTRY_OPTIONAL ? STATUS_SUCCESS :
-							    STATUS_OBJECT_NAME_NOT_FOUND;
+		return RelativeTo & RTL_REGISTRY_OPTIONAL ? STATUS_SUCCESS
+							  : STATUS_OBJECT_NAME_NOT_FOUND;
 	for (PRTL_QUERY_REGISTRY_TABLE e = QueryTable;
 	     NT_SUCCESS(status) && (e->QueryRoutine || e->Name || e->Flags); e++) {
 		RtlInitUnicodeString(&name, e->Name);

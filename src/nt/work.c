@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PASSIVE work: one elastic pool of threads, strands on it, and the work items of the DDI. A job that
- * blocks holds its thread, never the pool: a keeper thread adds one when jobs wait and nobody is
- * idle. Submitting allocates nothing, so dispatchers may do it.
+ * PASSIVE work: one elastic pool of threads, strands on it, and the work items of the DDI. A job
+ * that blocks holds its thread, never the pool: a keeper thread adds one when jobs wait and nobody
+ * is idle. Submitting allocates nothing, so dispatchers may do it.
  */
 #include "nt/internal.h"
 
@@ -16,9 +16,9 @@
 
 static struct {
 	pthread_mutex_t lock;
-	pthread_cond_t work;    /* workers */
-	pthread_cond_t wanted;  /* keeper */
-	pthread_cond_t ended;   /* shutdown */
+	pthread_cond_t work;   /* workers */
+	pthread_cond_t wanted; /* keeper */
+	pthread_cond_t ended;  /* shutdown */
 	struct nt_job *head, **tail;
 	uint32_t jobs, idle, threads;
 	uint32_t starting; /* threads that have not yet looked for a job */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file
- * What every part of the sans-I/O bus shares: results, GUIDs, the allocator that the owner hands in.
+ * What every part of the sans-I/O bus shares: results, GUIDs, the allocator that the owner hands
+ * in.
  *
  * Nothing in src/vmbus calls the system, starts a thread, reads a clock or knows an NT type.
  */
@@ -12,14 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VMBUS_PAGE_SIZE     4096u
-#define VMBUS_PAGE_SHIFT    12u
-#define VMBUS_MAX_CHANNEL   2047u /* channel ids are 1..2047 */
-#define VMBUS_MAX_MESSAGE   240u  /* bytes of one control message, its header included */
-#define VMBUS_SINT          2u
-#define VMBUS_VP_NONE       0xffffffffu /* OPEN: no interrupts for this channel */
+#define VMBUS_PAGE_SIZE   4096u
+#define VMBUS_PAGE_SHIFT  12u
+#define VMBUS_MAX_CHANNEL 2047u /* channel ids are 1..2047 */
+#define VMBUS_MAX_MESSAGE 240u  /* bytes of one control message, its header included */
+#define VMBUS_SINT        2u
+#define VMBUS_VP_NONE     0xffffffffu /* OPEN: no interrupts for this channel */
 
-/** Result of a call into the bus's state machines. The peer can cause any but NO_MEMORY and INVALID. */
+/** Result of a call into the bus's state machines. The peer can cause any but NO_MEMORY and
+ * INVALID. */
 enum vmbus_status {
 	VMBUS_OK = 0,
 	VMBUS_E_NO_MEMORY, /**< the allocator said no; nothing changed */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An id is generation << 32 | slot + 1. The generation moves on whenever a slot ends, so that a stale
- * or repeated completion never meets a newer request; it stays below the top, which keeps ids away
- * from the reserved values.
+ * An id is generation << 32 | slot + 1. The generation moves on whenever a slot ends, so that a
+ * stale or repeated completion never meets a newer request; it stays below the top, which keeps ids
+ * away from the reserved values.
  */
 #include "vmbus/txn.h"
 

@@ -53,13 +53,14 @@ bool vmbus_txn_begin(struct vmbus_txn_table *t, void *owner, uint64_t *id);
 
 /**
  * The peer completed @p id.
- * @return the owner, exactly once; NULL: unknown, stale or repeated (counted), or abandoned (not counted).
+ * @return the owner, exactly once; NULL: unknown, stale or repeated (counted), or abandoned (not
+ * counted).
  */
 void *vmbus_txn_end(struct vmbus_txn_table *t, uint64_t id);
 
 /**
- * Nobody waits for @p id any more, but it reached the ring: the id stays taken until its late answer,
- * for which vmbus_txn_end() then returns NULL.
+ * Nobody waits for @p id any more, but it reached the ring: the id stays taken until its late
+ * answer, for which vmbus_txn_end() then returns NULL.
  * @return the owner, or NULL if the id is not live.
  */
 void *vmbus_txn_abandon(struct vmbus_txn_table *t, uint64_t id);
@@ -70,7 +71,8 @@ void vmbus_txn_cancel(struct vmbus_txn_table *t, uint64_t id);
 /** The owner of the next live request at or after *cursor (start with 0); NULL: no more. */
 void *vmbus_txn_next(const struct vmbus_txn_table *t, uint32_t *cursor);
 
-/** Like vmbus_txn_next(), and ends it: what the peer may still say about it is stale. For closing. */
+/** Like vmbus_txn_next(), and ends it: what the peer may still say about it is stale. For closing.
+ */
 void *vmbus_txn_take(struct vmbus_txn_table *t, uint32_t *cursor);
 
 /** Requests outstanding, abandoned ones included. */

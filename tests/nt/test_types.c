@@ -96,7 +96,7 @@ FORCEINLINE ULONG inlined(ULONG n)
 static void ddi_002_annotations_vanish(void **state)
 {
 	/* without them the two types are the same */
-	NTSTATUS (*plain)
+	NTSTATUS(*plain)
 	(PVOID, PVOID, PULONG, PULONG, PULONG, const VOID *, ULONG, PVOID, PVOID) = annotated;
 	ULONG out = 0, in_out = 3;
 

@@ -26,21 +26,21 @@ typedef enum _POOL_TYPE {
 } POOL_TYPE;
 
 typedef ULONG64 POOL_FLAGS;
-#define POOL_FLAG_REQUIRED_START   0x0000000000000001ull
-#define POOL_FLAG_USE_QUOTA        0x0000000000000001ull
-#define POOL_FLAG_UNINITIALIZED    0x0000000000000002ull
-#define POOL_FLAG_SESSION          0x0000000000000004ull
-#define POOL_FLAG_CACHE_ALIGNED    0x0000000000000008ull
-#define POOL_FLAG_NON_PAGED        0x0000000000000040ull
+#define POOL_FLAG_REQUIRED_START    0x0000000000000001ull
+#define POOL_FLAG_USE_QUOTA         0x0000000000000001ull
+#define POOL_FLAG_UNINITIALIZED     0x0000000000000002ull
+#define POOL_FLAG_SESSION           0x0000000000000004ull
+#define POOL_FLAG_CACHE_ALIGNED     0x0000000000000008ull
+#define POOL_FLAG_NON_PAGED         0x0000000000000040ull
 #define POOL_FLAG_NON_PAGED_EXECUTE 0x0000000000000080ull
-#define POOL_FLAG_PAGED            0x0000000000000100ull
+#define POOL_FLAG_PAGED             0x0000000000000100ull
 
 /** NULL when there is no memory. Contents are undefined. */
 PVOID ExAllocatePoolWithTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag);
 PVOID ExAllocatePoolZero(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag);
 /** Zeroed unless POOL_FLAG_UNINITIALIZED. */
 PVOID ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag);
-#define ExAllocatePool(type, bytes) ExAllocatePoolWithTag((type), (bytes), 'enoN')
+#define ExAllocatePool(type, bytes)                   ExAllocatePoolWithTag((type), (bytes), 'enoN')
 #define ExAllocatePoolUninitialized(type, bytes, tag) ExAllocatePoolWithTag((type), (bytes), (tag))
 /** An overrun, a double free or a pointer that is not from the pool is a contract violation. */
 VOID ExFreePool(PVOID P);
@@ -71,10 +71,10 @@ VOID ExInitializeNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside, PALLOCATE
 VOID ExDeleteNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside);
 PVOID ExAllocateFromNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside);
 VOID ExFreeToNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside, PVOID Entry);
-#define ExInitializePagedLookasideList ExInitializeNPagedLookasideList
-#define ExDeletePagedLookasideList ExDeleteNPagedLookasideList
+#define ExInitializePagedLookasideList   ExInitializeNPagedLookasideList
+#define ExDeletePagedLookasideList       ExDeleteNPagedLookasideList
 #define ExAllocateFromPagedLookasideList ExAllocateFromNPagedLookasideList
-#define ExFreeToPagedLookasideList ExFreeToNPagedLookasideList
+#define ExFreeToPagedLookasideList       ExFreeToNPagedLookasideList
 
 /* ---- work items (see also IoAllocateWorkItem) ---- */
 typedef enum _WORK_QUEUE_TYPE {
@@ -93,11 +93,11 @@ typedef struct _WORK_QUEUE_ITEM {
 	PVOID Reserved[3];
 } WORK_QUEUE_ITEM, *PWORK_QUEUE_ITEM;
 
-#define ExInitializeWorkItem(Item, Routine, Context)                                               \
-	do {                                                                                       \
-		(Item)->WorkerRoutine = (Routine);                                                 \
-		(Item)->Parameter = (Context);                                                     \
-		(Item)->List.Flink = NULL;                                                         \
+#define ExInitializeWorkItem(Item, Routine, Context) \
+	do {                                         \
+		(Item)->WorkerRoutine = (Routine);   \
+		(Item)->Parameter = (Context);       \
+		(Item)->List.Flink = NULL;           \
 	} while (0)
 /** Runs the routine once at PASSIVE_LEVEL as the current driver; the item is the routine's then. */
 VOID ExQueueWorkItem(PWORK_QUEUE_ITEM WorkItem, WORK_QUEUE_TYPE QueueType);

@@ -102,7 +102,7 @@ static inline PVOID InterlockedCompareExchangePointer(PVOID volatile *target, PV
 }
 
 #define KeMemoryBarrier() __atomic_thread_fence(__ATOMIC_SEQ_CST)
-#define MemoryBarrier() KeMemoryBarrier()
-#define YieldProcessor() __asm__ __volatile__("" ::: "memory")
+#define MemoryBarrier()   KeMemoryBarrier()
+#define YieldProcessor()  __asm__ __volatile__("" ::: "memory")
 
 #endif

@@ -96,10 +96,10 @@ typedef ULONG DEVICE_TYPE;
 #define FILE_DEVICE_DISK         0x00000007
 #define FILE_DEVICE_SECURE_OPEN  0x00000100
 
-#define DO_BUFFERED_IO         0x00000004
-#define DO_DIRECT_IO           0x00000010
-#define DO_DEVICE_INITIALIZING 0x00000080
-#define DO_POWER_PAGABLE       0x00002000
+#define DO_BUFFERED_IO           0x00000004
+#define DO_DIRECT_IO             0x00000010
+#define DO_DEVICE_INITIALIZING   0x00000080
+#define DO_POWER_PAGABLE         0x00002000
 #define DO_BUS_ENUMERATED_DEVICE 0x00001000
 
 typedef struct _DEVICE_OBJECT {
@@ -116,8 +116,8 @@ typedef struct _DEVICE_OBJECT {
 	DEVICE_TYPE DeviceType;
 	CCHAR StackSize;
 	ULONG AlignmentRequirement;
-	struct _DEVICE_OBJECT *AttachedTo;     /* library: the one below */
-	PVOID Bus;                             /* library: of a physical device object */
+	struct _DEVICE_OBJECT *AttachedTo; /* library: the one below */
+	PVOID Bus;                         /* library: of a physical device object */
 	PVOID BusContext;
 } DEVICE_OBJECT, *PDEVICE_OBJECT;
 
@@ -130,7 +130,8 @@ NTSTATUS IoCreateDevice(PDRIVER_OBJECT DriverObject, ULONG DeviceExtensionSize,
 /** The object goes away when the last reference (an IRP or a work item under way) does. */
 VOID IoDeleteDevice(PDEVICE_OBJECT DeviceObject);
 /** Returns the device that was on top. */
-PDEVICE_OBJECT IoAttachDeviceToDeviceStack(PDEVICE_OBJECT SourceDevice, PDEVICE_OBJECT TargetDevice);
+PDEVICE_OBJECT IoAttachDeviceToDeviceStack(PDEVICE_OBJECT SourceDevice,
+					   PDEVICE_OBJECT TargetDevice);
 VOID IoDetachDevice(PDEVICE_OBJECT TargetDevice);
 
 /* ---- IRPs ---- */
@@ -255,9 +256,9 @@ static inline VOID IoMarkIrpPending(PIRP Irp)
 
 static inline PDRIVER_CANCEL IoSetCancelRoutine(PIRP Irp, PDRIVER_CANCEL CancelRoutine)
 {
-	return (PDRIVER_CANCEL)(uintptr_t)__atomic_exchange_n((uintptr_t *)(PVOID)&Irp->CancelRoutine,
-							      (uintptr_t)CancelRoutine,
-							      __ATOMIC_SEQ_CST);
+	return (PDRIVER_CANCEL)(uintptr_t)__atomic_exchange_n(
+		(uintptr_t *)(PVOID)&Irp->CancelRoutine, (uintptr_t)CancelRoutine,
+		__ATOMIC_SEQ_CST);
 }
 
 NTSTATUS IofCallDriver(PDEVICE_OBJECT DeviceObject, PIRP Irp);
@@ -275,11 +276,11 @@ VOID IofCompleteRequest(PIRP Irp, CCHAR PriorityBoost);
 #define FILE_READ_ACCESS  1
 #define FILE_WRITE_ACCESS 2
 #ifndef CTL_CODE
-#define CTL_CODE(type, function, method, access)                                                   \
-	(((ULONG)(type) << 16) | ((ULONG)(access) << 14) | ((ULONG)(function) << 2) |             \
+#define CTL_CODE(type, function, method, access)                                      \
+	(((ULONG)(type) << 16) | ((ULONG)(access) << 14) | ((ULONG)(function) << 2) | \
 	 (ULONG)(method))
 #endif
-#define METHOD_FROM_CTL_CODE(code) ((ULONG)(code) & 3)
+#define METHOD_FROM_CTL_CODE(code) ((ULONG)(code)&3)
 
 /* ---- work items that keep their device alive ---- */
 typedef struct _IO_WORKITEM *PIO_WORKITEM;
@@ -288,8 +289,8 @@ typedef IO_WORKITEM_ROUTINE *PIO_WORKITEM_ROUTINE;
 /** NULL: no memory. <= DISPATCH_LEVEL. */
 PIO_WORKITEM IoAllocateWorkItem(PDEVICE_OBJECT DeviceObject);
 /** Once at a time; may be queued again or freed from its routine on. <= DISPATCH_LEVEL. */
-VOID IoQueueWorkItem(PIO_WORKITEM WorkItem, PIO_WORKITEM_ROUTINE Routine,
-		     WORK_QUEUE_TYPE QueueType, PVOID Context);
+VOID IoQueueWorkItem(PIO_WORKITEM WorkItem, PIO_WORKITEM_ROUTINE Routine, WORK_QUEUE_TYPE QueueType,
+		     PVOID Context);
 VOID IoFreeWorkItem(PIO_WORKITEM WorkItem);
 
 EXTERN_C_END

@@ -13,11 +13,11 @@
 
 EXTERN_C_START
 
-#define PAGE_ALIGN(va)  ((PVOID)((ULONG_PTR)(va) & ~(ULONG_PTR)(PAGE_SIZE - 1)))
-#define BYTE_OFFSET(va) ((ULONG)((ULONG_PTR)(va) & (PAGE_SIZE - 1)))
+#define PAGE_ALIGN(va)    ((PVOID)((ULONG_PTR)(va) & ~(ULONG_PTR)(PAGE_SIZE - 1)))
+#define BYTE_OFFSET(va)   ((ULONG)((ULONG_PTR)(va) & (PAGE_SIZE - 1)))
 #define BYTES_TO_PAGES(n) (((SIZE_T)(n) + PAGE_SIZE - 1) >> PAGE_SHIFT)
 #define ROUND_TO_PAGES(n) (((ULONG_PTR)(n) + PAGE_SIZE - 1) & ~(ULONG_PTR)(PAGE_SIZE - 1))
-#define ADDRESS_AND_SIZE_TO_SPAN_PAGES(va, n)                                                      \
+#define ADDRESS_AND_SIZE_TO_SPAN_PAGES(va, n) \
 	((ULONG)((BYTE_OFFSET(va) + (SIZE_T)(n) + PAGE_SIZE - 1) >> PAGE_SHIFT))
 
 typedef ULONG_PTR PFN_NUMBER, *PPFN_NUMBER;
@@ -28,12 +28,12 @@ typedef struct _MDL {
 	struct _MDL *Next;
 	CSHORT Size;
 	CSHORT MdlFlags;
-	PVOID Process;        /* library: the memory that the pages are of */
+	PVOID Process; /* library: the memory that the pages are of */
 	PVOID MappedSystemVa;
 	PVOID StartVa;
 	ULONG ByteCount;
 	ULONG ByteOffset;
-	PVOID Mapping;        /* library: what the memory needs to unmap it */
+	PVOID Mapping; /* library: what the memory needs to unmap it */
 } MDL, *PMDL, *PMDLX;
 
 #define MDL_MAPPED_TO_SYSTEM_VA     0x0001
@@ -72,11 +72,11 @@ typedef enum _MM_PAGE_PRIORITY {
 /** Bytes of an MDL for that buffer. */
 SIZE_T MmSizeOfMdl(PVOID Base, SIZE_T Length);
 VOID MmInitializeMdl(PMDL Mdl, PVOID BaseVa, SIZE_T Length);
-/** Describes the buffer; pages are filled in by MmBuildMdlForNonPagedPool or MmProbeAndLockPages. Irp is
- *  NULL, or gets the MDL (as its first, or the last of its chain). NULL: no memory. */
+/** Describes the buffer; pages are filled in by MmBuildMdlForNonPagedPool or MmProbeAndLockPages.
+ * Irp is NULL, or gets the MDL (as its first, or the last of its chain). NULL: no memory. */
 struct _IRP;
-PMDL IoAllocateMdl(PVOID VirtualAddress, ULONG Length, BOOLEAN SecondaryBuffer,
-		   BOOLEAN ChargeQuota, struct _IRP *Irp);
+PMDL IoAllocateMdl(PVOID VirtualAddress, ULONG Length, BOOLEAN SecondaryBuffer, BOOLEAN ChargeQuota,
+		   struct _IRP *Irp);
 /** Frees one MDL, not its chain; unmaps what is mapped. */
 VOID IoFreeMdl(PMDL Mdl);
 VOID MmBuildMdlForNonPagedPool(PMDL Mdl);
@@ -91,7 +91,8 @@ PVOID MmGetSystemAddressForMdlSafe(PMDL Mdl, ULONG Priority);
 PVOID MmMapLockedPagesSpecifyCache(PMDL Mdl, KPROCESSOR_MODE AccessMode,
 				   MEMORY_CACHING_TYPE CacheType, PVOID RequestedAddress,
 				   ULONG BugCheckOnFailure, ULONG Priority);
-#define MmMapLockedPages(Mdl, Mode) MmMapLockedPagesSpecifyCache((Mdl), (Mode), MmCached, NULL, 1, 16)
+#define MmMapLockedPages(Mdl, Mode) \
+	MmMapLockedPagesSpecifyCache((Mdl), (Mode), MmCached, NULL, 1, 16)
 VOID MmUnmapLockedPages(PVOID BaseAddress, PMDL Mdl);
 
 #define MM_ALLOCATE_FULLY_REQUIRED 0x4

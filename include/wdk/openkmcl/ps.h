@@ -20,8 +20,8 @@ typedef struct _CLIENT_ID {
 #define THREAD_ALL_ACCESS 0x1fffff
 #define SYNCHRONIZE       0x100000
 
-/** A thread of the current driver, at PASSIVE_LEVEL. ZwClose the handle; the thread can be waited for
- *  through ObReferenceObjectByHandle. */
+/** A thread of the current driver, at PASSIVE_LEVEL. ZwClose the handle; the thread can be waited
+ * for through ObReferenceObjectByHandle. */
 NTSTATUS PsCreateSystemThread(PHANDLE ThreadHandle, ULONG DesiredAccess,
 			      POBJECT_ATTRIBUTES ObjectAttributes, HANDLE ProcessHandle,
 			      PCLIENT_ID ClientId, PKSTART_ROUTINE StartRoutine,
@@ -40,7 +40,7 @@ NTSTATUS ObReferenceObjectByHandle(HANDLE Handle, ACCESS_MASK DesiredAccess,
 LONG_PTR ObfDereferenceObject(PVOID Object);
 LONG_PTR ObfReferenceObject(PVOID Object);
 #define ObDereferenceObject(Object) ObfDereferenceObject(Object)
-#define ObReferenceObject(Object) ObfReferenceObject(Object)
+#define ObReferenceObject(Object)   ObfReferenceObject(Object)
 
 EXTERN_C_END
 

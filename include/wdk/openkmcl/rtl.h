@@ -9,20 +9,20 @@
 
 EXTERN_C_START
 
-#define RtlCopyMemory(d, s, n) memcpy((d), (s), (n))
-#define RtlMoveMemory(d, s, n) memmove((d), (s), (n))
-#define RtlZeroMemory(d, n) memset((d), 0, (n))
-#define RtlFillMemory(d, n, v) memset((d), (v), (n))
+#define RtlCopyMemory(d, s, n)  memcpy((d), (s), (n))
+#define RtlMoveMemory(d, s, n)  memmove((d), (s), (n))
+#define RtlZeroMemory(d, n)     memset((d), 0, (n))
+#define RtlFillMemory(d, n, v)  memset((d), (v), (n))
 #define RtlEqualMemory(a, b, n) (memcmp((a), (b), (n)) == 0)
 /** Bytes that are equal before the first difference. */
 SIZE_T RtlCompareMemory(const VOID *Source1, const VOID *Source2, SIZE_T Length);
 /** Zeroes memory in a way that is not optimised away. */
 PVOID RtlSecureZeroMemory(PVOID Ptr, SIZE_T Count);
 
-#define NT_ASSERT(e) ((e) ? (void)0 : RtlAssertFailed(#e, __FILE__, __LINE__))
-#define ASSERT(e) NT_ASSERT(e)
+#define NT_ASSERT(e)    ((e) ? (void)0 : RtlAssertFailed(#e, __FILE__, __LINE__))
+#define ASSERT(e)       NT_ASSERT(e)
 #define ASSERTMSG(m, e) NT_ASSERT(e)
-#define NT_VERIFY(e) NT_ASSERT(e)
+#define NT_VERIFY(e)    NT_ASSERT(e)
 /** A failed NT_ASSERT: a contract violation of the current driver. */
 VOID RtlAssertFailed(const char *Expression, const char *File, ULONG Line);
 
@@ -117,16 +117,16 @@ NTSTATUS RtlStringFromGUID(REFGUID Guid, PUNICODE_STRING GuidString);
 NTSTATUS RtlGUIDFromString(PCUNICODE_STRING GuidString, GUID *Guid);
 
 /* ---- debug output: one line of the library's log ---- */
-#define DPFLTR_IHVDRIVER_ID   77
-#define DPFLTR_DEFAULT_ID     101
-#define DPFLTR_ERROR_LEVEL    0
-#define DPFLTR_WARNING_LEVEL  1
-#define DPFLTR_TRACE_LEVEL    2
-#define DPFLTR_INFO_LEVEL     3
+#define DPFLTR_IHVDRIVER_ID  77
+#define DPFLTR_DEFAULT_ID    101
+#define DPFLTR_ERROR_LEVEL   0
+#define DPFLTR_WARNING_LEVEL 1
+#define DPFLTR_TRACE_LEVEL   2
+#define DPFLTR_INFO_LEVEL    3
 ULONG DbgPrint(PCSTR Format, ...) __attribute__((format(printf, 1, 2)));
 ULONG DbgPrintEx(ULONG ComponentId, ULONG Level, PCSTR Format, ...)
 	__attribute__((format(printf, 3, 4)));
-#define KdPrint(args) DbgPrint args
+#define KdPrint(args)   DbgPrint args
 #define KdPrintEx(args) DbgPrintEx args
 
 EXTERN_C_END

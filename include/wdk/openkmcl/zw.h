@@ -32,7 +32,8 @@ typedef struct _KEY_VALUE_PARTIAL_INFORMATION {
 	UCHAR Data[1];
 } KEY_VALUE_PARTIAL_INFORMATION, *PKEY_VALUE_PARTIAL_INFORMATION;
 
-/** RegistryPath or RegistryPath\Parameters of the current driver. STATUS_OBJECT_NAME_NOT_FOUND else. */
+/** RegistryPath or RegistryPath\Parameters of the current driver. STATUS_OBJECT_NAME_NOT_FOUND
+ * else. */
 NTSTATUS ZwOpenKey(PHANDLE KeyHandle, ACCESS_MASK DesiredAccess,
 		   POBJECT_ATTRIBUTES ObjectAttributes);
 /** KeyValuePartialInformation only (else STATUS_INVALID_PARAMETER). STATUS_BUFFER_TOO_SMALL and
@@ -48,12 +49,12 @@ typedef NTSTATUS RTL_QUERY_REGISTRY_ROUTINE(PWSTR ValueName, ULONG ValueType, PV
 					    ULONG ValueLength, PVOID Context, PVOID EntryContext);
 typedef RTL_QUERY_REGISTRY_ROUTINE *PRTL_QUERY_REGISTRY_ROUTINE;
 
-#define RTL_QUERY_REGISTRY_SUBKEY   0x00000001
-#define RTL_QUERY_REGISTRY_REQUIRED 0x00000004
-#define RTL_QUERY_REGISTRY_DIRECT   0x00000020
-#define RTL_QUERY_REGISTRY_TYPECHECK 0x00000100
+#define RTL_QUERY_REGISTRY_SUBKEY          0x00000001
+#define RTL_QUERY_REGISTRY_REQUIRED        0x00000004
+#define RTL_QUERY_REGISTRY_DIRECT          0x00000020
+#define RTL_QUERY_REGISTRY_TYPECHECK       0x00000100
 #define RTL_QUERY_REGISTRY_TYPECHECK_SHIFT 24
-#define RTL_QUERY_REGISTRY_TYPECHECK_MASK (0xffu << RTL_QUERY_REGISTRY_TYPECHECK_SHIFT)
+#define RTL_QUERY_REGISTRY_TYPECHECK_MASK  (0xffu << RTL_QUERY_REGISTRY_TYPECHECK_SHIFT)
 
 typedef struct _RTL_QUERY_REGISTRY_TABLE {
 	PRTL_QUERY_REGISTRY_ROUTINE QueryRoutine;
@@ -68,12 +69,11 @@ typedef struct _RTL_QUERY_REGISTRY_TABLE {
 /**
  * Entries with a subkey flag select RegistryPath\Name; others are values, with QueryRoutine or
  * RTL_QUERY_REGISTRY_DIRECT (REG_DWORD into a ULONG, REG_SZ into a UNICODE_STRING, whose buffer is
- * allocated if NULL). With RTL_QUERY_REGISTRY_TYPECHECK the value's type must be the one in the top byte
- * of DefaultType. A table ends with an entry without QueryRoutine, Name and Flags.
+ * allocated if NULL). With RTL_QUERY_REGISTRY_TYPECHECK the value's type must be the one in the top
+ * byte of DefaultType. A table ends with an entry without QueryRoutine, Name and Flags.
  */
-NTSTATUS RtlQueryRegistryValues(ULONG RelativeTo, PCWSTR Path,
-				PRTL_QUERY_REGISTRY_TABLE QueryTable, PVOID Context,
-				PVOID Environment);
+NTSTATUS RtlQueryRegistryValues(ULONG RelativeTo, PCWSTR Path, PRTL_QUERY_REGISTRY_TABLE QueryTable,
+				PVOID Context, PVOID Environment);
 
 EXTERN_C_END
 
