@@ -314,6 +314,42 @@ static void sum_over_several_ranges(void **state)
 	disconnect_guest();
 }
 
+/* The pattern goes on from range to range. */
+static void fill_over_several_ranges(void **state)
+{
+	struct echo_request request = {.op = ECHO_OP_FILL, .length = 5000, .tag = 0xfe};
+	struct echo_completion want = {.op = ECHO_OP_FILL, .tag = 0xfe};
+	uint64_t gpa, words[6];
+	uint8_t *page;
+
+	connect_guest(5, 5);
+	assert_int_equal(part_pages_alloc(guest.ep, 3, &gpa), 0);
+	page = part_memory_at(guest.ep, gpa, 3 * 4096);
+	memset(page, 0x5a, 3 * 4096);
+	words[0] = 904 | 100ull << 32;
+	words[1] = (gpa >> 12) + 2;
+	words[2] = 1 | 4095ull << 32;
+	words[3] = (gpa >> 12) + 1;
+	words[4] = 4096;
+	words[5] = gpa >> 12;
+	put_external(&request, words, 6, 3, 1);
+	expect_completion(1, &want, sizeof(want));
+	for (unsigned int i = 0; i < 5000; i++) {
+		uint8_t byte = i < 904   ? page[8192 + 100 + i]
+			       : i < 905 ? page[8191]
+					 : page[i - 905];
+
+		assert_int_equal(byte, (0xfe + i) & 0xff);
+	}
+	/* what lies before, between and after is as it was */
+	assert_int_equal(page[8192 + 99], 0x5a);
+	assert_int_equal(page[8192 + 1004], 0x5a);
+	assert_int_equal(page[8190], 0x5a);
+	assert_int_equal(page[4095], 0x5a);
+	part_pages_free(guest.ep, gpa, 3);
+	disconnect_guest();
+}
+
 static void gpadl_sum_over_several_ranges(void **state)
 {
 	struct echo_gpadl_request request = {.header = {ECHO_OP_GPADL_SUM, 3, 8}};
@@ -376,10 +412,13 @@ static void the_guest_leaves_in_the_middle(void **state)
 		words[1 + i] = (gpa >> 12) + i;
 	assert_int_equal(part_client_gpadl_create(guest.channel, words, 1025, 1, true, &sum.gpadl),
 			 0);
-	for (unsigned int i = 0; i < 8; i++) {
-		put_request(&sum, sizeof(sum), 2 * i + 1);
-		put_request(&request, sizeof(request), 2 * i + 2);
-	}
+	for (unsigned int i = 0; i < 8; i++)
+		put_request(&request, sizeof(request), i + 1);
+	/* the first PUSH is under way, and stops when the ring is full */
+	take();
+	assert_int_equal(guest.in.type, VMBUS_PKT_INBAND);
+	for (unsigned int i = 0; i < 8; i++)
+		put_request(&sum, sizeof(sum), i + 9);
 	nap();
 	part_client_close(guest.channel);
 	assert_int_equal(part_client_gpadl_delete(guest.channel, sum.gpadl), 0);
@@ -401,6 +440,7 @@ int main(void)
 		cmocka_unit_test(a_sink_without_completion_gets_none),
 		cmocka_unit_test(fill_with_a_bad_page_writes_nothing),
 		cmocka_unit_test(sum_over_several_ranges),
+		cmocka_unit_test(fill_over_several_ranges),
 		cmocka_unit_test(gpadl_sum_over_several_ranges),
 		cmocka_unit_test(pushes_in_bytes),
 		cmocka_unit_test(the_guest_leaves_in_the_middle),
