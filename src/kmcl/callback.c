@@ -5,7 +5,8 @@
  */
 #include "kmcl/channel.h"
 
-static _Thread_local struct kmcl_frame *top_frame;
+/* The library is loaded with the program, so the word needs no function call. */
+static _Thread_local struct kmcl_frame *top_frame __attribute__((tls_model("initial-exec")));
 
 void kmcl_callback_enter(struct kmcl_frame *frame, struct kmcl_channel *ch, enum kmcl_callback cb)
 {

@@ -226,6 +226,7 @@ struct kmcl_channel {
 		_Atomic uint32_t quota;
 		uint32_t outstanding;
 		struct kmcl_incoming *head, *tail; /* parse queue */
+		_Atomic bool parsed;               /* it is not empty */
 		struct kmcl_incoming *free;
 		uint32_t fresh; /* objects of the block never used yet start here */
 		uint32_t count;

@@ -22,10 +22,10 @@ static void on_rescind(void *owner)
 	spin_lock(&ch->claim_lock);
 	ch->rescinded_session = ch->session;
 	spin_unlock(&ch->claim_lock);
-	if (kmcl_event_post(ch, &ch->ev_close))
-		kmcl_close_cause(ch);
-	else
-		kmcl_sync_fail_all(ch);
+	/* before the post: the job may be done before we are back */
+	kmcl_close_cause(ch);
+	if (!kmcl_event_post(ch, &ch->ev_close))
+		kmcl_close_done(ch);
 }
 
 static const struct part_client_channel_ops client_ops = {

@@ -38,6 +38,13 @@ static size_t object_stride(const struct kmcl_channel *ch)
 
 static void deliver_job(struct nt_job *job);
 
+/* Under in.lock, or while nobody else is there: lets the dispatcher see without it that nothing
+ * waits. */
+static void note_queue(struct kmcl_channel *ch)
+{
+	atomic_store_explicit(&ch->in.parsed, ch->in.head != NULL, memory_order_relaxed);
+}
+
 void kmcl_in_init(struct kmcl_channel *ch)
 {
 	atomic_store(&ch->in.quota, UINT32_MAX);
@@ -61,6 +68,7 @@ bool kmcl_in_prepare(struct kmcl_channel *ch)
 	}
 	ch->in.fresh = 0;
 	ch->in.free = ch->in.spare = ch->in.head = ch->in.tail = NULL;
+	note_queue(ch);
 	ch->in.failed = ch->in.run = false;
 	atomic_store(&ch->in.quota_blocked, false);
 	atomic_store(&ch->in.starved, false);
@@ -206,6 +214,7 @@ static enum next next_packet(struct kmcl_channel *ch, bool at_passive, bool give
 		ch->in.head = (*in)->next;
 		if (!ch->in.head)
 			ch->in.tail = NULL;
+		note_queue(ch);
 		ch->in.outstanding++;
 	}
 	if (next != NEXT_DELIVER && give_up) {
@@ -234,6 +243,7 @@ static void requeue(struct kmcl_channel *ch, struct kmcl_incoming *in)
 	ch->in.head = in;
 	if (!ch->in.tail)
 		ch->in.tail = in;
+	note_queue(ch);
 	ended(ch);
 	spin_unlock(&ch->in.lock);
 }
@@ -342,6 +352,7 @@ static void fail_queue(struct kmcl_channel *ch, const char *why)
 	ch->in.failed = true;
 	list = ch->in.head;
 	ch->in.head = ch->in.tail = NULL;
+	note_queue(ch);
 	while (list) {
 		struct kmcl_incoming *in = list;
 
@@ -372,6 +383,7 @@ static bool enqueue(struct kmcl_channel *ch, struct kmcl_incoming *in)
 		else
 			ch->in.head = in;
 		ch->in.tail = in;
+		note_queue(ch);
 		mine = !ch->in.busy && deliverable(ch);
 		if (mine)
 			ch->in.busy = true;
@@ -505,7 +517,8 @@ static enum part_poll poll_channel(struct kmcl_channel *ch)
 	}
 	if (kmcl_out_waiting(ch))
 		kmcl_out_drain(ch);
-	deliver_queued(ch); /* left by a pause, a quota or a job */
+	if (atomic_load_explicit(&ch->in.parsed, memory_order_relaxed))
+		deliver_queued(ch); /* left by a pause, a quota or a job */
 	if (read_packets(ch)) {
 		ch->out.backoff_ns = 0;
 		return PART_POLL_WORKED;
@@ -526,12 +539,21 @@ static void set_retry(struct kmcl_channel *ch)
 	ch->port.retry_ns = ch->out.backoff_ns;
 }
 
+/* The common answer of a poll, by loads alone. */
+static bool nothing_new(struct kmcl_channel *ch)
+{
+	return ch->in.masked && !kmcl_out_waiting(ch) && !vmbus_ring_has_data(&ch->port.in) &&
+	       !atomic_load_explicit(&ch->in.parsed, memory_order_relaxed) && !reading_blocked(ch);
+}
+
 static enum part_poll port_poll(struct part_port *port)
 {
 	struct kmcl_channel *ch = CONTAINING_RECORD(port, struct kmcl_channel, port);
 	enum part_poll result;
 	KIRQL irql;
 
+	if (nothing_new(ch))
+		return PART_POLL_IDLE;
 	KeRaiseIrql(DISPATCH_LEVEL, &irql);
 	result = poll_channel(ch);
 	KeLowerIrql(irql);
@@ -610,5 +632,6 @@ void kmcl_in_discard(struct kmcl_channel *ch)
 {
 	spin_lock(&ch->in.lock);
 	ch->in.head = ch->in.tail = NULL;
+	note_queue(ch);
 	spin_unlock(&ch->in.lock);
 }

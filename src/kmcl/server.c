@@ -30,10 +30,10 @@ static void on_close(void *device)
 	struct kmcl_channel *ch = device;
 
 	atomic_store(&ch->close_asked, true);
-	if (kmcl_event_post(ch, &ch->ev_close))
-		kmcl_close_cause(ch);
-	else
-		kmcl_sync_fail_all(ch);
+	/* before the post: the job may be done before we are back */
+	kmcl_close_cause(ch);
+	if (!kmcl_event_post(ch, &ch->ev_close))
+		kmcl_close_done(ch);
 }
 
 static const struct part_server_channel_ops server_ops = {

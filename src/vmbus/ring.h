@@ -430,6 +430,7 @@ vmbus_ring_read(struct vmbus_ring_reader *r, void *buf, uint32_t cap, struct vmb
 	uint64_t descriptor, id, *copy = buf;
 	uint32_t total;
 	const uint8_t *at;
+	bool requested;
 
 	if (!r->available) {
 		enum vmbus_ring_result result = vmbus_ring_refill(r);
@@ -452,7 +453,15 @@ vmbus_ring_read(struct vmbus_ring_reader *r, void *buf, uint32_t cap, struct vmb
 	vmbus_shared_get(copy + 2, at + VMBUS_PKT_DESCRIPTOR, total - VMBUS_PKT_DESCRIPTOR);
 	r->out = vmbus_ring_advance(r->out, total + VMBUS_PKT_TRAILER, r->size);
 	r->available -= total + VMBUS_PKT_TRAILER;
-	vmbus_packet_describe(p, descriptor, id, buf);
+	requested = descriptor >> 48 & VMBUS_PKT_FLAG_COMPLETION_REQUESTED;
+	p->type = (uint16_t)descriptor;
+	p->flags = requested;
+	p->completion_requested = requested;
+	p->transaction_id = requested || (uint16_t)descriptor == VMBUS_PKT_COMPLETION ? id : 0;
+	p->header_size = VMBUS_PKT_DESCRIPTOR;
+	p->total_size = total;
+	p->header = p->payload = (const uint8_t *)buf + VMBUS_PKT_DESCRIPTOR;
+	p->payload_size = total - VMBUS_PKT_DESCRIPTOR;
 	return VMBUS_RING_OK;
 }
 

@@ -101,13 +101,25 @@ VMBUS_COPY_FN void vmbus_shared_put(void *shared, const void *from, size_t size)
 	const uint8_t *p = from;
 	size_t i = 0;
 
-	if (vmbus_unlikely(size > VMBUS_COPY_INLINE_MAX)) {
+	if (vmbus_unlikely(size >= VMBUS_COPY_INLINE_MAX)) {
 		vmbus_shared_put_long(to, p, size);
 		return;
 	}
-	for (; i + 32 <= size; i += 32) {
-		vmbus_copy_put16(to + i, p + i);
-		vmbus_copy_put16(to + i + 16, p + i + 16);
+	if (size & 64) {
+		vmbus_copy_put16(to, p);
+		vmbus_copy_put16(to + 16, p + 16);
+		vmbus_copy_put16(to + 32, p + 32);
+		vmbus_copy_put16(to + 48, p + 48);
+		to += 64;
+		p += 64;
+	}
+	if (!(size & 63)) /* whole lines, the commonest: one branch instead of four */
+		return;
+	if (size & 32) {
+		vmbus_copy_put16(to, p);
+		vmbus_copy_put16(to + 16, p + 16);
+		to += 32;
+		p += 32;
 	}
 	if (size & 16) {
 		vmbus_copy_put16(to + i, p + i);
@@ -128,13 +140,25 @@ VMBUS_COPY_FN void vmbus_shared_get(void *to, const void *shared, size_t size)
 	uint8_t *p = to;
 	size_t i = 0;
 
-	if (vmbus_unlikely(size > VMBUS_COPY_INLINE_MAX)) {
+	if (vmbus_unlikely(size >= VMBUS_COPY_INLINE_MAX)) {
 		vmbus_shared_get_long(p, from, size);
 		return;
 	}
-	for (; i + 32 <= size; i += 32) {
-		vmbus_copy_get16(p + i, from + i);
-		vmbus_copy_get16(p + i + 16, from + i + 16);
+	if (size & 64) {
+		vmbus_copy_get16(p, from);
+		vmbus_copy_get16(p + 16, from + 16);
+		vmbus_copy_get16(p + 32, from + 32);
+		vmbus_copy_get16(p + 48, from + 48);
+		p += 64;
+		from += 64;
+	}
+	if (!(size & 63)) /* whole lines, the commonest: one branch instead of four */
+		return;
+	if (size & 32) {
+		vmbus_copy_get16(p, from);
+		vmbus_copy_get16(p + 16, from + 16);
+		p += 32;
+		from += 32;
 	}
 	if (size & 16) {
 		vmbus_copy_get16(p + i, from + i);
