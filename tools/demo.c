@@ -158,19 +158,18 @@ static bool move_source(struct demo *demo, struct source *source, struct moved *
 
 static bool open_sources(const struct settings *s, struct source *sources, size_t *count)
 {
-	static char *library;
-	const char *file = s->input;
+	char *library = s->input ? NULL : find_library();
+	const char *file = s->input ? s->input : library;
+	bool good;
 
-	if (!file) {
-		library = find_library();
-		file = library;
-	}
 	*count = 0;
 	if (!file) {
 		complain("cannot find libkmcl.so; name a file with --input");
 		return false;
 	}
-	if (!source_open_file(&sources[(*count)], file))
+	good = source_open_file(&sources[*count], file);
+	free(library);
+	if (!good)
 		return false;
 	++*count;
 	if (!s->input && s->megabytes)

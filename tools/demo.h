@@ -14,8 +14,8 @@
 #define DEMO_CHUNK  (4u << 20) /* bytes of one device control */
 
 struct source {
-	const char *name;
-	FILE *file; /* NULL: generated */
+	char name[256]; /* for people: a longer one is cut */
+	FILE *file;     /* NULL: generated */
 	uint64_t size;
 };
 bool source_open_file(struct source *s, const char *path);

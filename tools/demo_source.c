@@ -27,7 +27,7 @@ static void generate(uint8_t *to, uint64_t offset, size_t size)
 bool source_open_file(struct source *s, const char *path)
 {
 	memset(s, 0, sizeof(*s));
-	s->name = path;
+	snprintf(s->name, sizeof(s->name), "%s", path);
 	s->file = fopen(path, "rb");
 	if (!s->file || fseeko(s->file, 0, SEEK_END)) {
 		complain("%s: cannot be read: %s", path, strerror(errno));
@@ -48,7 +48,7 @@ bool source_open_file(struct source *s, const char *path)
 void source_open_generated(struct source *s, uint64_t size)
 {
 	memset(s, 0, sizeof(*s));
-	s->name = "generated";
+	snprintf(s->name, sizeof(s->name), "generated");
 	s->size = size;
 }
 

@@ -74,7 +74,7 @@ const char *nt_driver_parameter(const struct nt_driver *driver, const char *key)
 /** What a bus knows about one of its devices. Registered with the physical device object. */
 struct nt_bus_ops {
 	/** IRP_MN_QUERY_INTERFACE that reached the physical device. */
-	NTSTATUS (*query_interface)
+	NTSTATUS(*query_interface)
 	(PDEVICE_OBJECT pdo, const GUID *type, USHORT size, USHORT version, PVOID data,
 	 INTERFACE *interface);
 	const char *name;
