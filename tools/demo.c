@@ -139,7 +139,7 @@ static bool move_source(struct demo *demo, struct source *source, struct moved *
 {
 	uint8_t digest[DEMO_DIGEST];
 
-	snprintf(moved->name, sizeof(moved->name), "%s", source->name);
+	memcpy(moved->name, source->name, sizeof(moved->name));
 	moved->size = source->size;
 	progress("%s: digest", source->name);
 	if (!source_digest(source, demo->data, moved->sent))
