@@ -336,6 +336,7 @@ int kmcl_driver_load_entry(kmcl_partition *partition, enum kmcl_end end, const c
 size_t kmcl_driver_unload(kmcl_driver *driver)
 {
 	kmcl_partition *partition = driver->partition;
+	bool had_offers = driver->listening;
 	size_t leaked;
 
 	pthread_mutex_lock(&partition->change);
@@ -344,7 +345,8 @@ size_t kmcl_driver_unload(kmcl_driver *driver)
 	leaked = nt_driver_unload(driver->nt);
 	free(driver);
 	/* what it had may be for another one */
-	for (kmcl_driver *d = partition->drivers; d && !partition->ending; d = d->next)
+	for (kmcl_driver *d = partition->drivers; d && had_offers && !partition->ending;
+	     d = d->next)
 		host_pnp_rescan(d);
 	pthread_mutex_unlock(&partition->change);
 	return leaked;

@@ -13,12 +13,13 @@
 
 #define HOST_MAX_IDS 16u
 
-/** A driver's device for one offer. */
+/** An offer that a driver matches, and the driver's device for it if it has one. */
 struct host_device {
 	struct host_device *next;
 	struct kmcl_bus_device bus; /* context of the physical device */
 	PDEVICE_OBJECT pdo;
 	bool added;
+	bool failed; /* the driver did not want it: not offered again */
 };
 
 /** An offer that a driver has; a second one that matches gets nothing. */
@@ -52,7 +53,7 @@ struct kmcl_driver {
 	struct part_client_listener listener;
 	bool listening;
 	struct nt_strand strand;
-	struct host_device *devices;
+	struct host_device *devices; /* strand */
 };
 
 /** What "x.so,key=value,..." says. Freed with host_spec_free. */

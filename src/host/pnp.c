@@ -11,11 +11,6 @@
 #include "base/log.h"
 #include "host/internal.h"
 
-static const char *status_text(NTSTATUS status)
-{
-	return kmcl_status_name(status);
-}
-
 static NTSTATUS add_device(kmcl_driver *driver, struct host_device *device)
 {
 	NTSTATUS status = nt_pdo_create(&kmcl_bus_ops, &device->bus, &device->pdo);
@@ -86,43 +81,48 @@ struct offer_event {
 	vmbus_channel_id channel;
 };
 
-static void device_for_offer(kmcl_driver *driver, vmbus_channel_id offer)
+/* Makes a device for an offer, unless another driver has it. */
+static void try_offer(kmcl_driver *driver, struct host_device *device)
 {
-	struct host_device *device;
-	NTSTATUS status = STATUS_INSUFFICIENT_RESOURCES;
+	NTSTATUS status;
 
-	if (!take_offer(driver->partition, offer))
+	if (!take_offer(driver->partition, device->bus.offer))
 		return;
-	device = calloc(1, sizeof(*device));
-	if (device) {
-		device->bus.ep = part_client(driver->partition->part);
-		device->bus.offer = offer;
-		status = add_device(driver, device);
-	}
-	if (!NT_SUCCESS(status)) {
-		give_offer_back(driver->partition, offer);
-		kmcl_log(KMCL_LOG_ERROR, "host", part_id(driver->partition->part), 0,
-			 "%s: AddDevice or start failed with %s", nt_driver_name(driver->nt),
-			 status_text(status));
-		free(device);
+	status = add_device(driver, device);
+	if (NT_SUCCESS(status))
 		return;
-	}
-	device->next = driver->devices;
-	driver->devices = device;
+	give_offer_back(driver->partition, device->bus.offer);
+	device->failed = true;
+	kmcl_log(KMCL_LOG_ERROR, "host", part_id(driver->partition->part), 0,
+		 "%s: AddDevice or start failed with %s", nt_driver_name(driver->nt),
+		 kmcl_status_name(status));
 }
 
 static void offer_came(struct nt_job *job)
 {
 	struct offer_event *event = CONTAINING_RECORD(job, struct offer_event, job);
+	kmcl_driver *driver = event->driver;
+	struct host_device *device = calloc(1, sizeof(*device));
 
-	device_for_offer(event->driver, event->channel);
+	if (device) {
+		device->bus.ep = part_client(driver->partition->part);
+		device->bus.offer = event->channel;
+		device->next = driver->devices;
+		driver->devices = device;
+		try_offer(driver, device);
+	} else {
+		kmcl_log(KMCL_LOG_ERROR, "host", part_id(driver->partition->part), 0,
+			 "no memory for an offer's device");
+	}
 	free(event);
 }
 
 static void forget_device(kmcl_driver *driver, struct host_device *device, bool surprise)
 {
-	remove_device(device, surprise);
-	give_offer_back(driver->partition, device->bus.offer);
+	if (device->added) {
+		remove_device(device, surprise);
+		give_offer_back(driver->partition, device->bus.offer);
+	}
 	free(device);
 }
 
@@ -141,6 +141,17 @@ static void offer_went(struct nt_job *job)
 	free(event);
 }
 
+static void offers_are_free(struct nt_job *job)
+{
+	struct offer_event *event = CONTAINING_RECORD(job, struct offer_event, job);
+
+	for (struct host_device *d = event->driver->devices; d; d = d->next) {
+		if (!d->added && !d->failed)
+			try_offer(event->driver, d);
+	}
+	free(event);
+}
+
 /* A subchannel is a part of its primary's device. */
 static bool drives(const kmcl_driver *driver, const struct vmbus_client_offer *offer)
 {
@@ -153,35 +164,39 @@ static bool drives(const kmcl_driver *driver, const struct vmbus_client_offer *o
 	return false;
 }
 
-static void post(struct part_client_listener *l, struct part_client_channel *ch,
-		 void (*run)(struct nt_job *job))
+static void post(kmcl_driver *driver, vmbus_channel_id channel, void (*run)(struct nt_job *job))
 {
-	kmcl_driver *driver = CONTAINING_RECORD(l, struct kmcl_driver, listener);
-	const struct vmbus_client_offer *offer = part_client_offer(ch);
-	struct offer_event *event;
+	struct offer_event *event = calloc(1, sizeof(*event));
 
-	if (!drives(driver, offer))
-		return;
-	event = calloc(1, sizeof(*event));
 	if (!event) {
-		kmcl_log(KMCL_LOG_ERROR, "host", part_id(driver->partition->part), offer->relid,
-			 "no memory for an offer's device");
+		kmcl_log(KMCL_LOG_ERROR, "host", part_id(driver->partition->part), 0,
+			 "no memory to tell %s of an offer", nt_driver_name(driver->nt));
 		return;
 	}
 	event->job.run = run;
 	event->driver = driver;
-	event->channel = offer->channel;
+	event->channel = channel;
 	nt_strand_post(&driver->strand, &event->job);
+}
+
+static void tell(struct part_client_listener *l, struct part_client_channel *ch,
+		 void (*run)(struct nt_job *job))
+{
+	kmcl_driver *driver = CONTAINING_RECORD(l, struct kmcl_driver, listener);
+	const struct vmbus_client_offer *offer = part_client_offer(ch);
+
+	if (drives(driver, offer))
+		post(driver, offer->channel, run);
 }
 
 static void on_offered(struct part_client_listener *l, struct part_client_channel *ch)
 {
-	post(l, ch, offer_came);
+	tell(l, ch, offer_came);
 }
 
 static void on_withdrawn(struct part_client_listener *l, struct part_client_channel *ch)
 {
-	post(l, ch, offer_went);
+	tell(l, ch, offer_went);
 }
 
 /* ---- start and stop ---- */
@@ -216,7 +231,7 @@ int host_pnp_start(kmcl_driver *driver, char **error)
 	if (NT_SUCCESS(status))
 		return 0;
 	*error = host_sentence("%s: AddDevice or start failed with %s", nt_driver_name(driver->nt),
-			       status_text(status));
+			       kmcl_status_name(status));
 	return -ENODEV;
 }
 
@@ -238,11 +253,6 @@ void host_pnp_stop(kmcl_driver *driver)
 
 void host_pnp_rescan(kmcl_driver *driver)
 {
-	struct part_endpoint *ep = part_client(driver->partition->part);
-
-	if (!driver->listening)
-		return;
-	/* listening anew tells of every offer there is */
-	part_client_unlisten(ep, &driver->listener);
-	driver->listening = !part_client_listen(ep, &driver->listener);
+	if (driver->listening)
+		post(driver, 0, offers_are_free);
 }

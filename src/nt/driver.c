@@ -239,8 +239,13 @@ static NTSTATUS run_entry(struct nt_driver *driver, char **error)
 	NTSTATUS status = driver->object.DriverInit(&driver->object, &driver->object.DriverName);
 
 	nt_driver_leave(previous);
-	if (NT_SUCCESS(status))
+	if (NT_SUCCESS(status)) {
+		/* as the I/O manager does for devices made in DriverEntry */
+		for (PDEVICE_OBJECT d = driver->object.DeviceObject; d; d = d->NextDevice)
+			d->Flags &= ~DO_DEVICE_INITIALIZING;
+		nt_driver_publish_devices(driver);
 		return status;
+	}
 	return fail(error, status,
 		    sentence("%s: DriverEntry failed with %s (0x%08x)", driver->name,
 			     nt_status_name(status) ? nt_status_name(status) : "a status",

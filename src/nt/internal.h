@@ -45,6 +45,9 @@ void nt_pool_shutdown(void);
 void nt_device_reference(PDEVICE_OBJECT device);
 /** Surprise removal and removal of every device of the driver that stands on a stack. */
 void nt_driver_remove_devices(struct nt_driver *driver);
+/** Programs may find the devices that the driver has made so far. While no other AddDevice of it
+ * runs. */
+void nt_driver_publish_devices(struct nt_driver *driver);
 /** The dispatch routine of what a driver leaves unset. */
 NTSTATUS nt_invalid_request(PDEVICE_OBJECT device, PIRP irp);
 

@@ -313,10 +313,12 @@ NTSTATUS nt_device_add(struct nt_driver *driver, PDEVICE_OBJECT pdo)
 	nt_driver_leave(previous);
 	if (!NT_SUCCESS(status))
 		return status;
-	if (!pdo->AttachedDevice)
-		return STATUS_SUCCESS; /* a driver that puts no device on top gets no IRPs */
-	status = send_pnp(pdo, IRP_MN_START_DEVICE);
-	if (!NT_SUCCESS(status))
+	/* a driver that puts no device on top gets no IRPs */
+	if (pdo->AttachedDevice)
+		status = send_pnp(pdo, IRP_MN_START_DEVICE);
+	if (NT_SUCCESS(status))
+		nt_driver_publish_devices(driver);
+	else
 		send_pnp(pdo, IRP_MN_REMOVE_DEVICE);
 	return status;
 }
@@ -374,6 +376,17 @@ static bool takes_control(const struct nt_driver *driver)
 	return driver->object.MajorFunction[IRP_MJ_DEVICE_CONTROL] != nt_invalid_request;
 }
 
+/* Flags belong to the driver until AddDevice has returned; what others may see is said here. */
+void nt_driver_publish_devices(struct nt_driver *driver)
+{
+	pthread_mutex_lock(&driver->lock);
+	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d; d = d->NextDevice) {
+		if (!d->Published && !(d->Flags & DO_DEVICE_INITIALIZING))
+			d->Published = 1;
+	}
+	pthread_mutex_unlock(&driver->lock);
+}
+
 unsigned int nt_driver_devices(struct nt_driver *driver)
 {
 	unsigned int count = 0;
@@ -382,7 +395,7 @@ unsigned int nt_driver_devices(struct nt_driver *driver)
 		return 0;
 	pthread_mutex_lock(&driver->lock);
 	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d; d = d->NextDevice)
-		count += !(d->Flags & DO_DEVICE_INITIALIZING);
+		count += d->Published != 0;
 	pthread_mutex_unlock(&driver->lock);
 	return count;
 }
@@ -397,11 +410,11 @@ PDEVICE_OBJECT nt_driver_device(struct nt_driver *driver, unsigned int index)
 	pthread_mutex_lock(&driver->lock);
 	count = 0;
 	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d; d = d->NextDevice)
-		count += !(d->Flags & DO_DEVICE_INITIALIZING);
+		count += d->Published != 0;
 	/* the list has the newest first */
 	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d && index < count;
 	     d = d->NextDevice) {
-		if (d->Flags & DO_DEVICE_INITIALIZING)
+		if (!d->Published)
 			continue;
 		if (--count == index) {
 			nt_device_reference(d);

@@ -119,6 +119,7 @@ typedef struct _DEVICE_OBJECT {
 	struct _DEVICE_OBJECT *AttachedTo; /* library: the one below */
 	PVOID Bus;                         /* library: of a physical device object */
 	PVOID BusContext;
+	LONG Published; /* library: programs may find it */
 } DEVICE_OBJECT, *PDEVICE_OBJECT;
 
 /** Zeroed extension of that many bytes. DeviceName, if given, is ignored: devices are found through
