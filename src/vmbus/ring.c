@@ -306,6 +306,7 @@ static uint32_t least_offset8(uint64_t type)
 	return type == VMBUS_PKT_TRANSFER_PAGES || type == VMBUS_PKT_GPA_DIRECT ? 3 : 2;
 }
 
+/* What is sound also shows that a whole packet, 24 bytes at least, is available. */
 static bool descriptor_sound(uint64_t descriptor, uint32_t available)
 {
 	uint32_t offset8 = (uint32_t)(descriptor >> 16 & 0xffff);
@@ -344,7 +345,7 @@ enum vmbus_ring_result vmbus_ring_read_other(struct vmbus_ring_reader *r, uint64
 	uint32_t total = (uint32_t)(descriptor >> 32 & 0xffff) * 8;
 	uint64_t id, *copy = buf;
 
-	if (r->available < VMBUS_PKT_SMALLEST || !descriptor_sound(descriptor, r->available))
+	if (!descriptor_sound(descriptor, r->available))
 		return vmbus_ring_fail(r);
 	id = vmbus_ring_word(r, vmbus_ring_advance(r->out, 8, r->size));
 	vmbus_packet_describe(p, descriptor, id, buf);

@@ -418,6 +418,11 @@ static void ring_055_what_is_unpublished_counts(void **state)
 		assert_int_equal(rig_write(g, pattern, 2000), VMBUS_RING_OK);
 		assert_true(vmbus_ring_writer_block(&g->w, 4000));
 		assert_int_equal(pending(g), D - 1);
+		/* exactly the ring, which would never be answered */
+		rig_at(g, 0, 0);
+		assert_int_equal(rig_write(g, pattern, 2024), VMBUS_RING_OK);
+		assert_true(vmbus_ring_writer_block(&g->w, 2056));
+		assert_int_equal(pending(g), D - 1);
 	}
 }
 
