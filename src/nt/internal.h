@@ -6,6 +6,7 @@
 #include "nt/nt.h"
 
 #include <pthread.h>
+#include <stdarg.h>
 
 #include "base/spin.h"
 
@@ -39,6 +40,8 @@ uint64_t nt_interrupt_time(void); /* 100 ns, monotonic */
 uint64_t nt_deadline(LARGE_INTEGER time);
 void nt_dpc_shutdown(void);
 void nt_timer_shutdown(void);
+/** Takes out the timers that a driver left set; returns how many. */
+unsigned int nt_timer_forget_driver(const struct nt_driver *driver);
 void nt_pool_shutdown(void);
 
 /* ---- io.c ---- */
@@ -51,8 +54,14 @@ void nt_driver_publish_devices(struct nt_driver *driver);
 /** The dispatch routine of what a driver leaves unset. */
 NTSTATUS nt_invalid_request(PDEVICE_OBJECT device, PIRP irp);
 
+/* ---- format.c ---- */
+/** As the kernel formats. False: it was cut. */
+bool nt_format(char *text, size_t size, const char *format, va_list args);
+
 /* ---- ex.c: memory of the library's own that MmAllocate* and MDLs use ---- */
 void *nt_pool_alloc(SIZE_T bytes, ULONG tag, bool zero, bool pages);
+/** Counted as the driver's, but never in memory that a peer reaches. Zeroed. */
+void *nt_pool_alloc_private(SIZE_T bytes, ULONG tag);
 /** Reports and frees what the driver still holds; returns the number of blocks. */
 size_t nt_pool_report(struct nt_driver *driver);
 

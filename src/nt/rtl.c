@@ -297,7 +297,7 @@ static void debug_line(enum kmcl_log_level level, PCSTR format, va_list args)
 
 	if (!kmcl_log_enabled(level))
 		return;
-	vsnprintf(text, sizeof(text), format, args);
+	nt_format(text, sizeof(text), format, args);
 	n = strlen(text);
 	while (n && (text[n - 1] == '\n' || text[n - 1] == '\r'))
 		text[--n] = 0;

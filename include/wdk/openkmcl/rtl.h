@@ -123,9 +123,10 @@ NTSTATUS RtlGUIDFromString(PCUNICODE_STRING GuidString, GUID *Guid);
 #define DPFLTR_WARNING_LEVEL 1
 #define DPFLTR_TRACE_LEVEL   2
 #define DPFLTR_INFO_LEVEL    3
-ULONG DbgPrint(PCSTR Format, ...) __attribute__((format(printf, 1, 2)));
-ULONG DbgPrintEx(ULONG ComponentId, ULONG Level, PCSTR Format, ...)
-	__attribute__((format(printf, 3, 4)));
+/** The kernel's formats, not libc's: %l has 32 bits; %ll, %I64, %I and %z have 64; %wZ and %Z take
+ * counted strings, %ws and %S wide ones. */
+ULONG DbgPrint(PCSTR Format, ...);
+ULONG DbgPrintEx(ULONG ComponentId, ULONG Level, PCSTR Format, ...);
 #define KdPrint(args)   DbgPrint args
 #define KdPrintEx(args) DbgPrintEx args
 
