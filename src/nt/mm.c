@@ -2,11 +2,10 @@
 /*
  * Memory descriptor lists. An MDL remembers in `Process` which memory its page numbers are of, so
  * that mapping needs nothing else. MDLs over foreign pages have no virtual address of their own:
- * StartVa is 0.
+ * StartVa is 0. MDLs hold addresses, so they are kept on the private heap, where no peer can change
+ * them.
  */
 #include "nt/internal.h"
-
-#include <stdlib.h>
 
 #define TAG_MDL   0x206c644du /* "Mdl " */
 #define TAG_PAGES 0x6567614du
@@ -47,7 +46,7 @@ VOID MmInitializeMdl(PMDL Mdl, PVOID BaseVa, SIZE_T Length)
 PMDL IoAllocateMdl(PVOID VirtualAddress, ULONG Length, BOOLEAN SecondaryBuffer, BOOLEAN ChargeQuota,
 		   PIRP Irp)
 {
-	PMDL mdl = malloc(MmSizeOfMdl(VirtualAddress, Length)), *link;
+	PMDL mdl = nt_pool_alloc_private(MmSizeOfMdl(VirtualAddress, Length), TAG_MDL), *link;
 
 	if (!mdl)
 		return NULL;
@@ -78,7 +77,7 @@ static void drop_mapping(PMDL mdl)
 VOID IoFreeMdl(PMDL Mdl)
 {
 	drop_mapping(Mdl);
-	free(Mdl);
+	ExFreePoolWithTag(Mdl, TAG_MDL);
 }
 
 static void fill_pages(PMDL mdl)
@@ -245,7 +244,7 @@ PMDL MmAllocatePagesForMdlEx(PHYSICAL_ADDRESS Low, PHYSICAL_ADDRESS High, PHYSIC
 {
 	SIZE_T bytes = ROUND_TO_PAGES(TotalBytes);
 	PVOID pages = nt_pool_alloc(bytes, TAG_PAGES, true, true);
-	PMDL mdl = pages ? nt_pool_alloc(MmSizeOfMdl(NULL, bytes), TAG_MDL, false, false) : NULL;
+	PMDL mdl = pages ? nt_pool_alloc_private(MmSizeOfMdl(NULL, bytes), TAG_MDL) : NULL;
 
 	if (!mdl) {
 		if (pages)

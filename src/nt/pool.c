@@ -127,7 +127,7 @@ static void release_memory(const struct nt_memory *memory, void *p)
 		free(p);
 }
 
-void *nt_pool_alloc(SIZE_T bytes, ULONG tag, bool zero, bool pages)
+static void *allocate(SIZE_T bytes, ULONG tag, bool zero, bool pages, bool private)
 {
 	struct nt_driver *driver = nt_driver_current();
 	struct block *b = calloc(1, sizeof(*b));
@@ -135,7 +135,7 @@ void *nt_pool_alloc(SIZE_T bytes, ULONG tag, bool zero, bool pages)
 
 	if (!b)
 		return NULL;
-	if (driver && driver->memory && driver->memory->alloc)
+	if (!private && driver && driver->memory && driver->memory->alloc)
 		b->memory = driver->memory;
 	b->driver = driver;
 	b->size = bytes ? bytes : 1;
@@ -160,6 +160,16 @@ void *nt_pool_alloc(SIZE_T bytes, ULONG tag, bool zero, bool pages)
 	shards[shard].head = b;
 	spin_unlock(&shards[shard].lock);
 	return b->address;
+}
+
+void *nt_pool_alloc(SIZE_T bytes, ULONG tag, bool zero, bool pages)
+{
+	return allocate(bytes, tag, zero, pages, false);
+}
+
+void *nt_pool_alloc_private(SIZE_T bytes, ULONG tag)
+{
+	return allocate(bytes, tag, true, false, true);
 }
 
 static struct block *take_record(void *address)
@@ -360,49 +370,38 @@ VOID ExInitializeNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside, PALLOCATE
 					  "supported: the pool is used");
 	memset(Lookaside, 0, sizeof(*Lookaside));
 	KeInitializeSpinLock(&Lookaside->Lock);
-	Lookaside->Size = Size < sizeof(PVOID) ? sizeof(PVOID) : Size;
+	Lookaside->Size = Size;
 	Lookaside->Tag = Tag;
-	Lookaside->Depth = Depth ? Depth : 32;
+	Lookaside->Depth =
+		Depth && Depth < OPENKMCL_LOOKASIDE_DEPTH ? Depth : OPENKMCL_LOOKASIDE_DEPTH;
 }
 
+/* The blocks that are kept are named here and not in themselves: a peer can write to guest memory.
+ */
 PVOID ExAllocateFromNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside)
 {
-	PVOID entry;
+	KIRQL irql = KeAcquireSpinLockRaiseToDpc(&Lookaside->Lock);
+	PVOID entry = Lookaside->Count ? Lookaside->Kept[--Lookaside->Count] : NULL;
 
-	KeAcquireSpinLockAtDpcLevel(&Lookaside->Lock);
-	entry = Lookaside->Head;
-	if (entry) {
-		Lookaside->Head = *(PVOID *)entry;
-		Lookaside->Count--;
-	}
-	KeReleaseSpinLockFromDpcLevel(&Lookaside->Lock);
+	KeReleaseSpinLock(&Lookaside->Lock, irql);
 	return entry ? entry
 		     : ExAllocatePoolWithTag(NonPagedPoolNx, Lookaside->Size, Lookaside->Tag);
 }
 
 VOID ExFreeToNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside, PVOID Entry)
 {
-	bool keep;
+	KIRQL irql = KeAcquireSpinLockRaiseToDpc(&Lookaside->Lock);
+	bool keep = Lookaside->Count < Lookaside->Depth;
 
-	KeAcquireSpinLockAtDpcLevel(&Lookaside->Lock);
-	keep = Lookaside->Count < Lookaside->Depth;
-	if (keep) {
-		*(PVOID *)Entry = Lookaside->Head;
-		Lookaside->Head = Entry;
-		Lookaside->Count++;
-	}
-	KeReleaseSpinLockFromDpcLevel(&Lookaside->Lock);
+	if (keep)
+		Lookaside->Kept[Lookaside->Count++] = Entry;
+	KeReleaseSpinLock(&Lookaside->Lock, irql);
 	if (!keep)
 		ExFreePoolWithTag(Entry, Lookaside->Tag);
 }
 
 VOID ExDeleteNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside)
 {
-	PVOID entry;
-
-	while ((entry = Lookaside->Head)) {
-		Lookaside->Head = *(PVOID *)entry;
-		ExFreePoolWithTag(entry, Lookaside->Tag);
-	}
-	Lookaside->Count = 0;
+	while (Lookaside->Count)
+		ExFreePoolWithTag(Lookaside->Kept[--Lookaside->Count], Lookaside->Tag);
 }

@@ -349,6 +349,38 @@ static void ddi_003_contiguous_memory_begins_on_a_page(void **state)
 	leave(&t);
 }
 
+/* An MDL holds addresses: it must not lie where a peer can change them. */
+static void mdls_are_kept_out_of_shared_memory(void **state)
+{
+	PHYSICAL_ADDRESS any = {.QuadPart = -1}, zero = {.QuadPart = 0};
+	struct mm_test t;
+	uint64_t pfn;
+	PMDL a, b;
+
+	enter(&t);
+	a = IoAllocateMdl(NULL, PAGE_SIZE, FALSE, FALSE, NULL);
+	b = MmAllocatePagesForMdl(zero, any, zero, PAGE_SIZE);
+	assert_non_null(a);
+	assert_non_null(b);
+	assert_false(fake_pfn_of(&t.memory, a, &pfn));
+	assert_false(fake_pfn_of(&t.memory, b, &pfn));
+	assert_true(fake_pfn_of(&t.memory, MmGetMdlVirtualAddress(b), &pfn));
+	IoFreeMdl(a);
+	MmFreePagesFromMdl(b);
+	ExFreePool(b);
+	leave(&t);
+}
+
+static void mdl_that_is_not_freed_is_a_leak(void **state)
+{
+	struct nt_driver *driver = load_empty("leaky", NULL);
+	struct nt_driver *previous = nt_driver_enter(driver);
+
+	assert_non_null(IoAllocateMdl(NULL, PAGE_SIZE, FALSE, FALSE, NULL));
+	nt_driver_leave(previous);
+	assert_int_equal(nt_driver_unload(driver), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -365,6 +397,8 @@ int main(void)
 		RECORDED(ddi_003_partial_of_a_foreign_mdl),
 		RECORDED(ddi_003_pages_for_an_mdl_are_zeroed_and_have_numbers),
 		RECORDED(ddi_003_contiguous_memory_begins_on_a_page),
+		RECORDED(mdls_are_kept_out_of_shared_memory),
+		RECORDED(mdl_that_is_not_freed_is_a_leak),
 	};
 
 	return cmocka_run_group_tests_name("nt-mm", tests, NULL, end_threads);

@@ -424,6 +424,48 @@ static void lookaside_with_own_functions_is_a_violation(void **state)
 	ExDeleteNPagedLookasideList(&list);
 }
 
+/* What is kept lies in memory that a peer can write: nothing in it may be believed. */
+static void lookaside_believes_nothing_in_its_blocks(void **state)
+{
+	struct fake_memory memory;
+	struct nt_driver *driver, *previous;
+	NPAGED_LOOKASIDE_LIST list;
+	unsigned char *a, *b;
+
+	fake_memory_init(&memory);
+	driver = load_empty("lookaside", &memory.ops);
+	previous = nt_driver_enter(driver);
+	ExInitializeNPagedLookasideList(&list, NULL, NULL, 0, 32, TAG_TEST, 0);
+	a = ExAllocateFromNPagedLookasideList(&list);
+	b = ExAllocateFromNPagedLookasideList(&list);
+	ExFreeToNPagedLookasideList(&list, a);
+	ExFreeToNPagedLookasideList(&list, b);
+	assert_int_equal(KeGetCurrentIrql(), PASSIVE_LEVEL);
+	memset(b, 0x41, 32); /* the peer */
+	assert_ptr_equal(ExAllocateFromNPagedLookasideList(&list), b);
+	assert_ptr_equal(ExAllocateFromNPagedLookasideList(&list), a);
+	ExFreeToNPagedLookasideList(&list, a);
+	ExFreeToNPagedLookasideList(&list, b);
+	ExDeleteNPagedLookasideList(&list);
+	usage(driver, 0, 0);
+	nt_driver_leave(previous);
+	assert_int_equal(nt_driver_unload(driver), 0);
+	fake_memory_end(&memory);
+}
+
+static void lookaside_block_may_be_smaller_than_a_pointer(void **state)
+{
+	NPAGED_LOOKASIDE_LIST list;
+	PVOID p;
+
+	ExInitializeNPagedLookasideList(&list, NULL, NULL, 0, 3, TAG_TEST, 0);
+	p = ExAllocateFromNPagedLookasideList(&list);
+	usage(NULL, 1, 3);
+	ExFreeToNPagedLookasideList(&list, p);
+	ExDeleteNPagedLookasideList(&list);
+	usage(NULL, 0, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -446,6 +488,8 @@ int main(void)
 		RECORDED(many_threads),
 		RECORDED(lookaside_keeps_as_many_as_its_depth),
 		RECORDED(lookaside_with_own_functions_is_a_violation),
+		RECORDED(lookaside_believes_nothing_in_its_blocks),
+		RECORDED(lookaside_block_may_be_smaller_than_a_pointer),
 	};
 
 	return cmocka_run_group_tests_name("nt-pool", tests, NULL, end_threads);

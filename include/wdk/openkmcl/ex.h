@@ -48,9 +48,11 @@ VOID ExFreePool(PVOID P);
 VOID ExFreePoolWithTag(PVOID P, ULONG Tag);
 
 /* ---- lookaside lists: freed blocks are kept for the next allocation ---- */
+#define OPENKMCL_LOOKASIDE_DEPTH 32
+
 typedef struct _GENERAL_LOOKASIDE {
 	KSPIN_LOCK Lock;
-	PVOID Head;
+	PVOID Kept[OPENKMCL_LOOKASIDE_DEPTH];
 	ULONG Depth;
 	ULONG Count;
 	SIZE_T Size;
