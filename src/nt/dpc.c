@@ -297,6 +297,7 @@ BOOLEAN KeSetTimerEx(PKTIMER Timer, LARGE_INTEGER DueTime, LONG Period, PKDPC Dp
 	Timer->Due = nt_deadline(DueTime);
 	Timer->Period = Period;
 	Timer->Dpc = Dpc;
+	Timer->Driver = nt_driver_current();
 	if (start_timer_thread())
 		insert_timer(Timer);
 	pthread_cond_signal(&timers.changed);
@@ -329,6 +330,23 @@ BOOLEAN KeReadStateTimer(PKTIMER Timer)
 	state = KeReadStateEvent((PKEVENT)(PVOID)&Timer->Header) != 0;
 	pthread_mutex_unlock(&timers.lock);
 	return state;
+}
+
+unsigned int nt_timer_forget_driver(const struct nt_driver *driver)
+{
+	unsigned int count = 0;
+
+	pthread_once(&timers_once, timers_init);
+	pthread_mutex_lock(&timers.lock);
+	for (KTIMER *t = timers.head, *next; t; t = next) {
+		next = t->Next;
+		if (t->Driver == driver || (t->Dpc && t->Dpc->Driver == driver)) {
+			remove_timer(t);
+			count++;
+		}
+	}
+	pthread_mutex_unlock(&timers.lock);
+	return count;
 }
 
 void nt_timer_shutdown(void)

@@ -267,6 +267,8 @@ static void wait_for_work(struct nt_driver *driver)
 		}
 		nanosleep(&pause, NULL);
 	}
+	if (nt_timer_forget_driver(driver))
+		nt_violation("timer-at-unload", "%s is unloaded with a timer set", driver->name);
 	KeFlushQueuedDpcs();
 }
 

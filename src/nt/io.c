@@ -238,6 +238,10 @@ VOID IofCompleteRequest(PIRP Irp, CCHAR PriorityBoost)
 	struct nt_driver *previous;
 	NTSTATUS status;
 
+	if (Irp->CurrentLocation > Irp->StackCount) {
+		nt_violation("irp-completed-twice", "IoCompleteRequest of an IRP that is complete");
+		return;
+	}
 	while (Irp->CurrentLocation <= Irp->StackCount) {
 		PIO_STACK_LOCATION done = Irp->Tail.Overlay.CurrentStackLocation++;
 		PDEVICE_OBJECT above;
@@ -262,40 +266,42 @@ VOID IofCompleteRequest(PIRP Irp, CCHAR PriorityBoost)
 		KeSetEvent(Irp->Done, IO_NO_INCREMENT, FALSE);
 }
 
-/* Sends an IRP to the top of the stack and waits for it. */
-static NTSTATUS send_irp(PDEVICE_OBJECT device, PIRP irp)
+static PDEVICE_OBJECT reference_top(PDEVICE_OBJECT device)
 {
 	PDEVICE_OBJECT top;
-	KEVENT done;
 
-	KeInitializeEvent(&done, NotificationEvent, FALSE);
-	irp->Done = &done;
 	pthread_mutex_lock(&stack_lock);
 	top = top_of(device);
 	nt_device_reference(top);
 	pthread_mutex_unlock(&stack_lock);
+	return top;
+}
+
+/* Sends an IRP to the top of a stack, for which it was made, and waits for it. */
+static NTSTATUS send_irp(PDEVICE_OBJECT top, PIRP irp)
+{
+	KEVENT done;
+
+	KeInitializeEvent(&done, NotificationEvent, FALSE);
+	irp->Done = &done;
 	IofCallDriver(top, irp);
 	KeWaitForSingleObject(&done, Executive, KernelMode, FALSE, NULL);
-	nt_device_dereference(top);
 	return irp->IoStatus.Status;
 }
 
 static NTSTATUS send_pnp(PDEVICE_OBJECT pdo, UCHAR minor)
 {
-	PDEVICE_OBJECT top;
-	NTSTATUS status;
-	PIRP irp;
+	PDEVICE_OBJECT top = reference_top(pdo);
+	NTSTATUS status = STATUS_INSUFFICIENT_RESOURCES;
+	PIRP irp = new_irp(top);
 
-	pthread_mutex_lock(&stack_lock);
-	top = top_of(pdo);
-	pthread_mutex_unlock(&stack_lock);
-	irp = new_irp(top);
-	if (!irp)
-		return STATUS_INSUFFICIENT_RESOURCES;
-	IoGetNextIrpStackLocation(irp)->MajorFunction = IRP_MJ_PNP;
-	IoGetNextIrpStackLocation(irp)->MinorFunction = minor;
-	status = send_irp(pdo, irp);
-	free(irp);
+	if (irp) {
+		IoGetNextIrpStackLocation(irp)->MajorFunction = IRP_MJ_PNP;
+		IoGetNextIrpStackLocation(irp)->MinorFunction = minor;
+		status = send_irp(top, irp);
+		free(irp);
+	}
+	nt_device_dereference(top);
 	return status;
 }
 
@@ -526,7 +532,8 @@ NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, si
 			   void *out, size_t out_size, size_t *returned)
 {
 	struct nt_driver *previous = nt_driver_enter(nt_driver_of_device(device));
-	struct control c = {.irp = new_irp(device)};
+	PDEVICE_OBJECT top = reference_top(device);
+	struct control c = {.irp = new_irp(top)};
 	size_t ignored;
 	NTSTATUS status = STATUS_INSUFFICIENT_RESOURCES;
 
@@ -536,7 +543,7 @@ NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, si
 	if (in_size > MAXULONG || out_size > MAXULONG)
 		status = STATUS_INVALID_PARAMETER;
 	else if (c.irp && set_buffers(&c, code, in, in_size, out, out_size))
-		status = send_irp(device, c.irp);
+		status = send_irp(top, c.irp);
 	if (c.irp) {
 		if (!NT_ERROR(status))
 			take_output(&c, code, out, out_size, returned);
@@ -546,6 +553,7 @@ NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, si
 			memcpy(out, c.direct, out_size);
 		free_buffers(&c);
 	}
+	nt_device_dereference(top);
 	nt_driver_leave(previous);
 	return status;
 }
@@ -558,6 +566,7 @@ struct _IO_WORKITEM {
 	struct nt_driver *driver;
 	PIO_WORKITEM_ROUTINE routine;
 	PVOID context;
+	LONG queued;
 };
 
 PIO_WORKITEM IoAllocateWorkItem(PDEVICE_OBJECT DeviceObject)
@@ -582,8 +591,11 @@ static void run_item(struct nt_job *job)
 	PDEVICE_OBJECT device = item->device;
 	struct nt_driver *driver = item->driver;
 	struct nt_driver *previous = nt_driver_enter(driver);
+	PIO_WORKITEM_ROUTINE routine = item->routine;
+	PVOID context = item->context;
 
-	item->routine(device, item->context); /* may free or queue the item */
+	InterlockedExchange(&item->queued, 0);
+	routine(device, context); /* may free or queue the item */
 	nt_driver_leave(previous);
 	nt_device_dereference(device);
 	if (driver)
@@ -593,6 +605,10 @@ static void run_item(struct nt_job *job)
 VOID IoQueueWorkItem(PIO_WORKITEM WorkItem, PIO_WORKITEM_ROUTINE Routine, WORK_QUEUE_TYPE QueueType,
 		     PVOID Context)
 {
+	if (InterlockedExchange(&WorkItem->queued, 1)) {
+		nt_violation("work-item-queued", "IoQueueWorkItem of an item that is queued");
+		return;
+	}
 	WorkItem->routine = Routine;
 	WorkItem->context = Context;
 	WorkItem->job.run = run_item;

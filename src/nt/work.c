@@ -272,6 +272,7 @@ static void run_raw_item(struct nt_job *job)
 	struct nt_driver *driver = raw->driver;
 	struct nt_driver *previous = nt_driver_enter(driver);
 
+	__atomic_store_n(&item->List.Flink, NULL, __ATOMIC_RELEASE);
 	routine(parameter); /* the item is the routine's */
 	nt_driver_leave(previous);
 	if (driver)
@@ -282,6 +283,10 @@ VOID ExQueueWorkItem(PWORK_QUEUE_ITEM WorkItem, WORK_QUEUE_TYPE QueueType)
 {
 	struct raw_item *raw = (struct raw_item *)(void *)WorkItem->Reserved;
 
+	if (__atomic_exchange_n(&WorkItem->List.Flink, &WorkItem->List, __ATOMIC_ACQ_REL)) {
+		nt_violation("work-item-queued", "ExQueueWorkItem of an item that is queued");
+		return;
+	}
 	raw->job.run = run_raw_item;
 	raw->driver = nt_driver_current();
 	if (raw->driver)

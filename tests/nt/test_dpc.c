@@ -381,6 +381,20 @@ static void shutdown_runs_what_is_queued(void **state)
 		assert_int_equal(atomic_load(&t[i].calls), 1);
 }
 
+static void timer_left_set_at_unload_is_a_violation(void **state)
+{
+	struct nt_driver *driver = load_empty("forgetful", NULL);
+	struct nt_driver *previous = nt_driver_enter(driver);
+	KTIMER timer;
+
+	KeInitializeTimer(&timer);
+	KeSetTimer(&timer, relative_ms(60000), NULL);
+	nt_driver_leave(previous);
+	nt_driver_unload(driver);
+	EXPECT_VIOLATION("timer-at-unload", "forgetful");
+	assert_false(KeCancelTimer(&timer)); /* it was taken out */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -403,6 +417,7 @@ int main(void)
 		RECORDED(waiter_may_free_the_timer),
 		RECORDED(threads_start_again_after_shutdown),
 		RECORDED(shutdown_runs_what_is_queued),
+		RECORDED(timer_left_set_at_unload_is_a_violation),
 	};
 
 	return cmocka_run_group_tests_name("nt-dpc", tests, NULL, end_threads);

@@ -379,6 +379,170 @@ static void call_without_a_location_left_is_a_violation(void **state)
 	unplug(&b);
 }
 
+static NTSTATUS complete_twice(PDEVICE_OBJECT device, PIRP irp)
+{
+	irp->IoStatus.Status = STATUS_SUCCESS;
+	IoCompleteRequest(irp, IO_NO_INCREMENT);
+	IoCompleteRequest(irp, IO_NO_INCREMENT);
+	return STATUS_SUCCESS;
+}
+
+/* Leaves DO_DEVICE_INITIALIZING as it is, which is right for a device made here. */
+static NTSTATUS twice_entry(PDRIVER_OBJECT object, PUNICODE_STRING path)
+{
+	PDEVICE_OBJECT device;
+
+	object->MajorFunction[IRP_MJ_DEVICE_CONTROL] = complete_twice;
+	return IoCreateDevice(object, 0, NULL, FILE_DEVICE_UNKNOWN, 0, FALSE, &device);
+}
+
+static struct nt_driver *load_with(const char *name, PDRIVER_INITIALIZE entry)
+{
+	const struct nt_driver_config config = {.name = name, .entry = entry};
+	struct nt_driver *driver;
+
+	assert_int_equal(nt_driver_load(&config, &driver, NULL), STATUS_SUCCESS);
+	return driver;
+}
+
+static void irp_completed_twice_is_a_violation(void **state)
+{
+	struct nt_driver *driver = load_with("twice", twice_entry);
+	PDEVICE_OBJECT device = nt_driver_device(driver, 0);
+
+	assert_non_null(device);
+	nt_device_control(device, CTL_CODE(FILE_DEVICE_UNKNOWN, 0x800, METHOD_BUFFERED, 0), NULL, 0,
+			  NULL, 0, NULL);
+	EXPECT_VIOLATION("irp-completed-twice", "IoCompleteRequest");
+	nt_device_dereference(device);
+	IoDeleteDevice(device);
+	nt_driver_unload(driver);
+}
+
+/* A driver above another: requests begin at the top, with a location for each device below. */
+static int filtered;
+
+static NTSTATUS pass_down(PDEVICE_OBJECT device, PIRP irp)
+{
+	filtered += irp->StackCount >= device->StackSize;
+	IoSkipCurrentIrpStackLocation(irp);
+	return IoCallDriver(device->AttachedTo, irp);
+}
+
+static NTSTATUS filter_entry(PDRIVER_OBJECT object, PUNICODE_STRING path)
+{
+	object->MajorFunction[IRP_MJ_DEVICE_CONTROL] = pass_down;
+	return STATUS_SUCCESS;
+}
+
+static void request_begins_at_the_top_of_the_stack(void **state)
+{
+	struct nt_driver *upper = load_with("filter", filter_entry);
+	PDRIVER_OBJECT object = (PDRIVER_OBJECT)(PVOID)upper; /* its first member */
+	PDEVICE_OBJECT filter;
+	struct bus_device b;
+	ULONG level = 99;
+	size_t n;
+
+	plug(&b);
+	assert_int_equal(nt_device_add(b.driver, b.pdo), STATUS_SUCCESS);
+	assert_ptr_equal(nt_driver_of_object(object), upper);
+	assert_int_equal(IoCreateDevice(object, 0, NULL, 0, 0, FALSE, &filter), STATUS_SUCCESS);
+	assert_non_null(IoAttachDeviceToDeviceStack(filter, b.pdo));
+	filtered = 0;
+	assert_int_equal(nt_device_control(filter->AttachedTo, IOCTL_PEND, NULL, 0, &level,
+					   sizeof(level), &n),
+			 STATUS_SUCCESS);
+	assert_int_equal(filtered, 1);
+	IoDetachDevice(filter->AttachedTo);
+	IoDeleteDevice(filter);
+	nt_device_remove(b.pdo, false);
+	unplug(&b);
+	assert_int_equal(nt_driver_unload(upper), 0);
+}
+
+/* A device may be opened when it has started, not when it exists. */
+static unsigned int visible_at_start;
+
+static NTSTATUS count_at_start(PDEVICE_OBJECT device, PIRP irp)
+{
+	PDEVICE_OBJECT below = device->AttachedTo;
+	UCHAR minor = IoGetCurrentIrpStackLocation(irp)->MinorFunction;
+	NTSTATUS status;
+
+	if (minor == IRP_MN_START_DEVICE)
+		visible_at_start = nt_driver_devices(nt_driver_of_device(device));
+	IoSkipCurrentIrpStackLocation(irp);
+	status = IoCallDriver(below, irp);
+	if (minor == IRP_MN_REMOVE_DEVICE) {
+		IoDetachDevice(below);
+		IoDeleteDevice(device);
+	}
+	return status;
+}
+
+static NTSTATUS add_one(PDRIVER_OBJECT object, PDEVICE_OBJECT pdo)
+{
+	PDEVICE_OBJECT device;
+	NTSTATUS status = IoCreateDevice(object, 0, NULL, FILE_DEVICE_UNKNOWN, 0, FALSE, &device);
+
+	if (!NT_SUCCESS(status))
+		return status;
+	IoAttachDeviceToDeviceStack(device, pdo);
+	device->Flags &= ~(ULONG)DO_DEVICE_INITIALIZING;
+	return STATUS_SUCCESS;
+}
+
+static NTSTATUS late_entry(PDRIVER_OBJECT object, PUNICODE_STRING path)
+{
+	object->DriverExtension->AddDevice = add_one;
+	object->MajorFunction[IRP_MJ_PNP] = count_at_start;
+	object->MajorFunction[IRP_MJ_DEVICE_CONTROL] = complete_twice;
+	return STATUS_SUCCESS;
+}
+
+struct watch {
+	struct nt_driver *driver;
+	atomic_bool stop;
+};
+
+static void *watch_devices(void *arg)
+{
+	struct watch *w = arg;
+
+	while (!atomic_load(&w->stop)) {
+		PDEVICE_OBJECT device = nt_driver_device(w->driver, 0);
+
+		if (device)
+			nt_device_dereference(device);
+		nt_driver_devices(w->driver);
+	}
+	return NULL;
+}
+
+static void device_may_be_opened_once_it_has_started(void **state)
+{
+	struct watch w = {.driver = load_with("late", late_entry)};
+	PDEVICE_OBJECT pdo;
+	pthread_t thread;
+
+	/* somebody looks all the time, while the driver changes its flags without a lock */
+	start_thread(&thread, watch_devices, &w);
+	for (int i = 0; i < 50; i++) {
+		visible_at_start = 99;
+		assert_int_equal(nt_pdo_create(&other_bus, NULL, &pdo), STATUS_SUCCESS);
+		assert_int_equal(nt_device_add(w.driver, pdo), STATUS_SUCCESS);
+		assert_int_equal(visible_at_start, 0);
+		assert_int_equal(nt_driver_devices(w.driver), 1);
+		nt_device_remove(pdo, false);
+		assert_int_equal(nt_driver_devices(w.driver), 0);
+		nt_pdo_delete(pdo);
+	}
+	atomic_store(&w.stop, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(nt_driver_unload(w.driver), 0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -402,6 +566,9 @@ int main(int argc, char **argv)
 		RECORDED(unload_reports_leaks),
 		RECORDED(work_item_keeps_its_device_and_driver),
 		RECORDED(call_without_a_location_left_is_a_violation),
+		RECORDED(irp_completed_twice_is_a_violation),
+		RECORDED(request_begins_at_the_top_of_the_stack),
+		RECORDED(device_may_be_opened_once_it_has_started),
 	};
 
 	if (argc != 5) {

@@ -413,6 +413,30 @@ static void work_goes_on_after_shutdown(void **state)
 	nt_shutdown(); /* nothing to end */
 }
 
+/* ---- items queued twice: the pool's list would lose what is behind them ---- */
+
+static VOID note_item(PVOID context)
+{
+	atomic_fetch_add((atomic_int *)context, 1);
+}
+
+static void item_queued_twice_is_a_violation(void **state)
+{
+	atomic_int runs = 0;
+	WORK_QUEUE_ITEM item;
+
+	ExInitializeWorkItem(&item, note_item, &runs);
+	item.List.Flink = &item.List; /* as while it is queued */
+	ExQueueWorkItem(&item, DelayedWorkQueue);
+	EXPECT_VIOLATION("work-item-queued", "ExQueueWorkItem");
+	ExInitializeWorkItem(&item, note_item, &runs);
+	ExQueueWorkItem(&item, DelayedWorkQueue);
+	WAIT_UNTIL(atomic_load(&runs) == 1);
+	ExQueueWorkItem(&item, DelayedWorkQueue); /* it is the driver's again */
+	WAIT_UNTIL(atomic_load(&runs) == 2);
+	nt_shutdown();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +452,7 @@ int main(void)
 		RECORDED(fast_mutex_excludes_and_raises),
 		RECORDED(fast_mutex_at_dispatch_level_is_a_violation),
 		RECORDED(work_goes_on_after_shutdown),
+		RECORDED(item_queued_twice_is_a_violation),
 	};
 
 	return cmocka_run_group_tests_name("nt-work", tests, NULL, end_threads);

@@ -156,6 +156,7 @@ typedef struct _KTIMER {
 	ULONGLONG Due;
 	LONG Period;
 	LONG Inserted;
+	PVOID Driver;
 } KTIMER, *PKTIMER, *PRKTIMER;
 
 VOID KeInitializeTimer(PKTIMER Timer);
