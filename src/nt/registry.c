@@ -113,6 +113,7 @@ static bool find_value(const struct nt_driver *driver, const WCHAR *name, size_t
 {
 	char key[64], *end;
 	unsigned long number;
+	bool hex;
 
 	if (n >= sizeof(key))
 		return false;
@@ -122,7 +123,9 @@ static bool find_value(const struct nt_driver *driver, const WCHAR *name, size_t
 	value->text = nt_driver_parameter(driver, key);
 	if (!value->text)
 		return false;
-	number = strtoul(value->text, &end, 0);
+	/* a leading 0 makes no octal number */
+	hex = value->text[0] == '0' && (value->text[1] == 'x' || value->text[1] == 'X');
+	number = strtoul(value->text, &end, hex ? 16 : 10);
 	if (*value->text >= '0' && *value->text <= '9' && !*end && number <= MAXULONG) {
 		value->type = REG_DWORD;
 		value->dword = (ULONG)number;

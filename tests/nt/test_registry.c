@@ -4,8 +4,8 @@
 
 #define W(s) ((PWSTR)(uintptr_t)u##s)
 
-static const char *const parameters[] = {"Count=42", "Hex=0x10", "Name=some text", "Big=4294967296",
-					 NULL};
+static const char *const parameters[] = {"Count=42",       "Hex=0x10", "Name=some text",
+					 "Big=4294967296", "Zero=010", NULL};
 
 struct registry_test {
 	struct nt_driver *driver, *previous;
@@ -336,6 +336,19 @@ static void key_handle_is_no_thread(void **state)
 	leave(&t);
 }
 
+static void leading_zero_makes_no_octal_number(void **state)
+{
+	struct registry_test t;
+	ULONG value = 0;
+	RTL_QUERY_REGISTRY_TABLE table[2] = {
+		{.Flags = RTL_QUERY_REGISTRY_DIRECT, .Name = W("Zero"), .EntryContext = &value}};
+
+	enter(&t);
+	assert_int_equal(query(t.parameters_path, table), STATUS_SUCCESS);
+	assert_int_equal(value, 10);
+	leave(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -349,6 +362,7 @@ int main(void)
 		RECORDED(keys_are_opened_by_path_or_below_another),
 		RECORDED(value_that_does_not_fit_tells_its_size),
 		RECORDED(key_handle_is_no_thread),
+		RECORDED(leading_zero_makes_no_octal_number),
 	};
 
 	return cmocka_run_group_tests_name("nt-registry", tests, NULL, end_threads);
