@@ -17,8 +17,7 @@
 
 #include "vmbus/barrier.h"
 
-/** Up to here a copy is made in line, in steps of 16 bytes; beyond, a call costs less than it
- * saves. */
+/** Below this a copy is made in line, in steps of 16 bytes; from here on a call costs little. */
 #define VMBUS_COPY_INLINE_MAX 128u
 
 #if VMBUS_TSAN
