@@ -73,33 +73,40 @@ static int read_options(const struct kmcl_partition_options *options, struct par
 	return 0;
 }
 
-int kmcl_partition_create_loopback(const struct kmcl_partition_options *options,
-				   kmcl_partition **partition)
+kmcl_partition *host_partition_of(struct part *part)
 {
-	struct part_options part_options;
-	kmcl_partition *p;
-	int code;
+	kmcl_partition *p = calloc(1, sizeof(*p));
 
-	*partition = NULL;
-	code = read_options(options, &part_options);
-	if (code)
-		return code;
-	p = calloc(1, sizeof(*p));
 	if (!p)
-		return -ENOMEM;
-	code = part_loopback_create(&part_options, &p->part);
-	if (code) {
-		free(p);
-		return code;
-	}
+		return NULL;
+	p->part = part;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_mutex_init(&p->change, NULL);
 	p->bus.ep = part_server(p->part);
 	if (!NT_SUCCESS(nt_handle_create(&kmcl_bus_handle_type, &p->bus, &p->vmbus_handle)))
 		p->vmbus_handle = NULL;
 	enlist_partition(p);
-	*partition = p;
-	return 0;
+	return p;
+}
+
+int kmcl_partition_create_loopback(const struct kmcl_partition_options *options,
+				   kmcl_partition **partition)
+{
+	struct part_options part_options;
+	struct part *part;
+	int code;
+
+	*partition = NULL;
+	code = read_options(options, &part_options);
+	if (!code)
+		code = part_loopback_create(&part_options, &part);
+	if (code)
+		return code;
+	*partition = host_partition_of(part);
+	if (*partition)
+		return 0;
+	part_destroy(part);
+	return -ENOMEM;
 }
 
 static kmcl_driver *last_of(kmcl_partition *partition, enum kmcl_end end)

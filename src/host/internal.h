@@ -40,6 +40,9 @@ struct kmcl_partition {
 	bool ending; /* the partition goes away: a surprise to its devices */
 };
 
+/** A partition around ends that exist; takes `part` over. NULL: no memory. */
+kmcl_partition *host_partition_of(struct part *part);
+
 struct kmcl_driver {
 	kmcl_driver *next;
 	kmcl_partition *partition;

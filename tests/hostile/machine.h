@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file
+ * The hypervisor between a peer written by hand and a real end: hypercalls, SynIC, guest memory.
+ * The one thing that the raw peers know of the library; it can as well be a socket's.
+ */
+#ifndef TESTS_HOSTILE_MACHINE_H
+#define TESTS_HOSTILE_MACHINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MACHINE_VPS    2u
+#define MACHINE_MEMORY (32u << 20)
+
+struct machine;
+
+enum {
+	STATUS_OK = 0,
+	STATUS_BAD_PARAMETER = 5,
+	STATUS_NO_PORT = 18,
+	STATUS_BUSY = 19,
+};
+
+/** What the real end is told; zeroes are its defaults. */
+struct machine_config {
+	uint32_t max_version;
+	uint32_t features;
+	uint32_t channels, gpadls, gpadl_pages; /**< limits of the real end */
+};
+
+/** Neither end runs yet. */
+struct machine *machine_create(const struct machine_config *config);
+void machine_destroy(struct machine *m);
+/** Guest memory as the raw peer sees it. */
+uint8_t *machine_memory(struct machine *m);
+uint64_t machine_memory_size(struct machine *m);
+
+/* ---- a raw guest's hypercalls ---- */
+void machine_be_guest(struct machine *m);
+bool machine_enable_synic(struct machine *m, uint32_t vp, uint64_t simp, uint64_t siefp);
+uint16_t machine_post(struct machine *m, uint32_t connection, const void *bytes, uint32_t size);
+uint16_t machine_signal(struct machine *m, uint32_t connection, uint16_t flag);
+void machine_end_of_message(struct machine *m, uint32_t vp);
+/** Blocks until the host has let go of everything. */
+void machine_reset(struct machine *m);
+
+/* ---- a raw host's side ---- */
+void machine_be_host(struct machine *m);
+/** Messages to that connection id are taken; without it posting fails. */
+void machine_open_port(struct machine *m, uint32_t connection);
+bool machine_take(struct machine *m, uint32_t *connection, uint8_t *bytes, uint32_t *size);
+/** False: the slot is full. */
+bool machine_deliver(struct machine *m, uint32_t vp, uint8_t sint, const void *bytes,
+		     uint32_t size);
+void machine_set_flag(struct machine *m, uint32_t vp, uint16_t flag);
+/** The guest's signals on `connection` set flag `channel`, to be taken with machine_rung. */
+bool machine_bind_signal(struct machine *m, uint32_t connection, uint32_t channel);
+void machine_unbind_signal(struct machine *m, uint32_t connection);
+bool machine_rung(struct machine *m, uint32_t channel);
+
+/* ---- for those who build the real end beside it ---- */
+void *machine_part(struct machine *m);
+
+#endif
