@@ -18,6 +18,16 @@ EXTERN_C_START
  */
 UINT32 KmclChannelMaximumOutgoingPacket(VMBCHANNEL Channel);
 
+/**
+ * The client context area of an incoming packet: as many bytes as
+ * VmbChannelInitSetClientContextSize asked for, 16-byte aligned, zeroes when the packet is first
+ * delivered and kept over a deferral. Valid until the packet ends.
+ *
+ * <= DISPATCH_LEVEL.
+ * @return NULL: the size is 0.
+ */
+PVOID KmclPacketClientContext(VMBPACKETCOMPLETION PacketCompletionContext);
+
 EXTERN_C_END
 
 #endif

@@ -45,4 +45,8 @@ struct kmcl_channel_stats;
 size_t kmcl_channel_statistics(struct part_endpoint *ep, struct kmcl_channel_stats *stats,
 			       size_t max);
 
+/** Fault injection: of the packets whose external data is asked for in EvtVmbChannelProcessPacket,
+ * every `every`-th gets STATUS_PENDING once and is delivered again after `delay_us`. 0: none. */
+void kmcl_inject_pending(uint32_t every, uint32_t delay_us);
+
 #endif

@@ -70,17 +70,6 @@ static void registry_remove(struct kmcl_channel *ch)
 	pthread_mutex_unlock(&registry_lock);
 }
 
-struct kmcl_channel *kmcl_channel_checked(VMBCHANNEL handle)
-{
-	struct kmcl_channel *ch;
-
-	pthread_mutex_lock(&registry_lock);
-	for (ch = registry; ch && kmcl_handle(ch) != handle; ch = ch->registry_next)
-		;
-	pthread_mutex_unlock(&registry_lock);
-	return ch;
-}
-
 static void fill_statistics(struct kmcl_channel *ch, struct kmcl_channel_stats *s)
 {
 	struct kmcl_counters *c = &ch->counters;
@@ -186,7 +175,11 @@ NTSTATUS VmbChannelAllocate(PDEVICE_OBJECT ParentDeviceObject, BOOLEAN IsServer,
 	ch = calloc(1, sizeof(*ch));
 	if (!ch)
 		return STATUS_INSUFFICIENT_RESOURCES;
-	ch->magic = KMCL_CHANNEL_MAGIC;
+	ch->handle = kmcl_slot_take(ch);
+	if (!ch->handle) {
+		free(ch);
+		return STATUS_INSUFFICIENT_RESOURCES;
+	}
 	ch->server = IsServer != FALSE;
 	ch->run_next = !ch->server;
 	if (ParentDeviceObject)
@@ -206,7 +199,8 @@ NTSTATUS VmbChannelAllocate(PDEVICE_OBJECT ParentDeviceObject, BOOLEAN IsServer,
 
 VOID VmbChannelCleanup(VMBCHANNEL Channel)
 {
-	struct kmcl_channel *ch = kmcl_channel_checked(Channel);
+	struct kmcl_channel *ch = kmcl_channel_of(Channel);
+	uint64_t handle = (uintptr_t)Channel;
 
 	if (!ch) {
 		nt_violation("bad-handle", "VmbChannelCleanup: not a channel");
@@ -225,12 +219,16 @@ VOID VmbChannelCleanup(VMBCHANNEL Channel)
 			     ch->config.name, atomic_load(&ch->packets.live));
 		return;
 	}
+	if (!kmcl_slot_retire(handle)) {
+		nt_violation("bad-handle", "VmbChannelCleanup: called twice at once");
+		return;
+	}
 	registry_remove(ch);
 	kmcl_lifecycle_quiesce(ch);
 	kmcl_packets_destroy(ch);
 	if (ch->config.bus_handle)
 		bus_dereference(ch->config.bus_handle);
-	ch->magic = 0;
+	kmcl_slot_give(handle);
 	free(ch);
 }
 

@@ -22,17 +22,19 @@
 #include "base/log.h"
 #include "base/spin.h"
 #include "kmcl/bus.h"
+#include "kmcl/handle.h"
 #include "nt/nt.h"
 #include "partition/partition.h"
 #include "vmbus/packet.h"
+#include "vmbus/pipe.h"
 #include "vmbus/txn.h"
 
 #define KMCL_DEFAULT_PACKET_SIZE   4096u
 #define KMCL_DEFAULT_EXTERNAL_DATA (1024u * 1024u)
 #define KMCL_DEFAULT_CHAIN         32u
-#define KMCL_DEFAULT_INCOMING      256u  /* delivery objects a session */
-#define KMCL_DEFAULT_OUTSTANDING   1024u /* transaction slots a session */
-#define KMCL_PACKET_LOOKASIDE      256u  /* freed packets a channel keeps */
+#define KMCL_DEFAULT_INCOMING      (KMCL_OBJECTS - 1u) /* delivery objects a session */
+#define KMCL_DEFAULT_OUTSTANDING   1024u               /* transaction slots a session */
+#define KMCL_PACKET_LOOKASIDE      256u                /* freed packets a channel keeps */
 #define KMCL_MIN_RING_DATA_PAGES   16u
 #define KMCL_MAX_GPADL_PAGES       8190u
 #define KMCL_READ_BUDGET           64u /* packets read before the dispatcher looks elsewhere */
@@ -66,6 +68,9 @@ struct kmcl_packet {
 	uint32_t magic;
 	_Atomic uint32_t state;
 	struct kmcl_channel *channel;
+	struct kmcl_entry *entry;        /* NULL: in memory of the driver's own */
+	uint64_t handle;                 /* what the driver knows it by */
+	uint64_t owner;                  /* the channel's handle */
 	struct kmcl_packet *next, *prev; /* out.queue */
 	PFN_VMB_PACKET_COMPLETION_ROUTINE routine;
 	void *pointer;
@@ -84,31 +89,34 @@ struct kmcl_packet {
 	uint32_t bounce_offset, bounce_length;
 	uint32_t bounce_first, bounce_pages;
 	bool bounce_needed, bounce_held;
-	uint64_t data[]; /* payload, then extra header */
+	bool bounce_waits; /* queued without its space */
+	uint64_t data[];   /* payload, then extra header */
 };
 
-enum kmcl_incoming_state {
-	KMCL_INCOMING_FREE = 1,
-	KMCL_INCOMING_READ,      /* being read or in the parse queue */
-	KMCL_INCOMING_DELIVERED, /* the driver's */
-	KMCL_INCOMING_ANSWERED,  /* completion waits for room */
+/** Why a delivery did not end the packet. */
+enum kmcl_again {
+	KMCL_AGAIN_NONE,
+	KMCL_AGAIN_PASSIVE, /* VmbChannelPacketDeferToPassive */
+	KMCL_AGAIN_PENDING, /* its external data is not there yet */
 };
 
 /** Behind VMBPACKETCOMPLETION: one incoming packet. Buffers sit behind it in the session's block.
  */
 struct kmcl_incoming {
-	uint32_t magic;
-	_Atomic uint32_t state;
 	struct kmcl_channel *channel;
 	struct kmcl_incoming *next;
 	struct vmbus_packet_in packet;
-	bool passive;  /* deferred: deliver at PASSIVE_LEVEL */
-	bool external; /* carries external data */
-	PMDL mdl;      /* chain built by VmbChannelPacketGetExternalData */
+	uint32_t index;    /* in the block */
+	uint32_t delivery; /* 0: not delivered yet; kept when it comes back */
+	bool passive;      /* deferred: deliver at PASSIVE_LEVEL */
+	bool external;     /* carries external data */
+	bool pended;       /* its external data was waited for */
+	PMDL mdl;          /* chain built by VmbChannelPacketGetExternalData */
 	uint32_t mdl_flags;
 	uint32_t answer_size; /* of a completion that waits */
 	uint8_t *buffer;      /* descriptor, extra header, payload; later the answer */
 	uint8_t *mdl_room;
+	uint8_t *context; /* the client context area, zeroes for each new packet */
 };
 
 /** One GPADL that the driver made (client) or mapped (server). */
@@ -159,7 +167,8 @@ struct kmcl_event {
 
 /** Behind VMBCHANNEL. */
 struct kmcl_channel {
-	uint32_t magic;
+	uint64_t handle;
+	struct kmcl_slot *slot;
 	bool server;
 	struct kmcl_channel *registry_next;
 	struct nt_driver *driver;
@@ -190,6 +199,7 @@ struct kmcl_channel {
 	uint32_t session, rescinded_session;
 	GUID matched_instance;
 	bool matched;
+	uint64_t mmio_gpa, mmio_bytes; /* client: this session's MMIO space; 0: none */
 
 	struct {
 		struct spin_lock lock;
@@ -211,14 +221,17 @@ struct kmcl_channel {
 		uint8_t *bounce_va;
 		uint8_t *bounce_map; /* one byte a page: in use */
 		uint32_t bounce_pages;
+		uint32_t bounce_waiters; /* queued packets that wait for some */
 	} out;
 
 	struct {
 		struct spin_lock lock;
-		bool run;    /* delivery allowed */
-		bool busy;   /* somebody delivers */
-		bool failed; /* no delivery until the next open */
-		_Atomic bool quota_blocked;
+		bool run;             /* delivery allowed */
+		bool busy;            /* somebody delivers */
+		bool held;            /* the head waits for its external data */
+		_Atomic bool failed;  /* no delivery until the next open */
+		bool quota_blocked;   /* until a packet ends */
+		_Atomic bool full;    /* reading stopped: no more may be delivered */
 		_Atomic bool starved; /* reading stopped for want of an object */
 		bool job_posted;
 		_Atomic bool passive;
@@ -226,6 +239,7 @@ struct kmcl_channel {
 		_Atomic uint32_t quota;
 		uint32_t outstanding;
 		struct kmcl_incoming *head, *tail; /* parse queue */
+		uint32_t waiting;                  /* in it */
 		_Atomic bool parsed;               /* it is not empty */
 		struct kmcl_incoming *free;
 		uint32_t fresh; /* objects of the block never used yet start here */
@@ -238,8 +252,10 @@ struct kmcl_channel {
 		KEVENT drained;
 		struct nt_strand strand; /* passive delivery */
 		struct nt_job job;
+		struct nt_job pending;         /* waits for external data */
+		KEVENT pending_end;            /* the channel closes */
 		struct kmcl_incoming *current; /* being delivered */
-		bool deferred;                 /* by the ProcessPacket that runs */
+		enum kmcl_again again;         /* of the ProcessPacket that runs */
 	} in;
 
 	struct {
@@ -258,28 +274,43 @@ struct kmcl_channel {
 	struct kmcl_counters counters;
 };
 
-/* ---- handles (channel.c) ---- */
-#define KMCL_CHANNEL_MAGIC  0x6c6e6843u /* "Chnl" */
-#define KMCL_PACKET_MAGIC   0x746b6350u /* "Pckt" */
-#define KMCL_INCOMING_MAGIC 0x6d636e49u /* "Incm" */
+/* ---- handles (handle.h) ---- */
+#define KMCL_PACKET_MAGIC 0x746b6350u /* "Pckt" */
 
-/** The channel behind a handle, checked against the list of live ones; NULL: not a channel. */
-struct kmcl_channel *kmcl_channel_checked(VMBCHANNEL handle);
-/** The same without the list, for packet paths. */
-static inline struct kmcl_channel *kmcl_channel_of(VMBCHANNEL handle)
+static inline VMBCHANNEL kmcl_handle(const struct kmcl_channel *ch)
 {
-	struct kmcl_channel *ch = (struct kmcl_channel *)handle;
-
-	return ch && ch->magic == KMCL_CHANNEL_MAGIC ? ch : NULL;
+	return (VMBCHANNEL)(uintptr_t)ch->handle;
 }
-static inline VMBCHANNEL kmcl_handle(struct kmcl_channel *ch)
+static inline VMBPACKET kmcl_packet_handle(const struct kmcl_packet *p)
 {
-	return (VMBCHANNEL)ch;
+	return (VMBPACKET)(uintptr_t)p->handle;
+}
+static inline struct kmcl_incoming *kmcl_incoming_at(struct kmcl_channel *ch, uint32_t index)
+{
+	return (struct kmcl_incoming *)(void *)(ch->in.block + ch->in.stride * index);
 }
 static inline uint32_t kmcl_link(const struct kmcl_channel *ch)
 {
 	return atomic_load_explicit(&((struct kmcl_channel *)(uintptr_t)ch)->link,
 				    memory_order_acquire);
+}
+/** Whether each packet carries a pipe header: either flag makes a pipe of a server. */
+static inline bool kmcl_is_pipe(const struct kmcl_channel *ch)
+{
+	return (ch->config.flags & VMBUS_CHANNEL_INIT_FLAG_IS_PIPE) ||
+	       (ch->config.server_flags & VMBUS_SERVER_CHANNEL_INIT_FLAG_OFFER_AS_PIPE);
+}
+/** Bytes of it. */
+static inline uint32_t kmcl_pipe_header(const struct kmcl_channel *ch)
+{
+	return kmcl_is_pipe(ch) ? VMBUS_PIPE_HEADER : 0;
+}
+/** Largest buffer of a send: a pipe's messages have a limit of their own. */
+static inline uint32_t kmcl_max_payload(const struct kmcl_channel *ch)
+{
+	uint32_t most = ch->config.max_packet;
+
+	return kmcl_is_pipe(ch) && most > VMBUS_PIPE_MAX_MESSAGE ? VMBUS_PIPE_MAX_MESSAGE : most;
 }
 static inline bool kmcl_closing(struct kmcl_channel *ch)
 {
@@ -393,6 +424,13 @@ void kmcl_in_free(struct kmcl_incoming *in, bool delivered);
 /** The driver has ended a packet whose object is still needed. */
 void kmcl_in_ended(struct kmcl_channel *ch);
 extern const struct part_port_ops kmcl_port_ops;
+/** Nothing is delivered until the next open. */
+void kmcl_in_fail(struct kmcl_channel *ch);
+void kmcl_in_set_quota(struct kmcl_channel *ch, uint32_t quota);
+/** How long external data that pends takes (kmcl_inject_pending). */
+uint32_t kmcl_pending_delay_us(void);
+/** Gives up what VmbChannelPacketGetExternalData built. */
+void kmcl_release_mdls(struct kmcl_incoming *in);
 /** Room for what VmbChannelPacketGetExternalData builds. */
 size_t kmcl_mdl_room(const struct kmcl_channel *ch);
 uint32_t kmcl_max_external_pages(const struct kmcl_channel *ch);

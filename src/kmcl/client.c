@@ -126,10 +126,16 @@ static void become_disabled(struct kmcl_channel *ch)
 	set_link(ch, KMCL_LINK_DISABLED);
 }
 
+/* Ring bytes of the largest packet, its trailer included. */
+static uint64_t packet_bytes(const struct kmcl_channel *ch, uint32_t extra)
+{
+	return 24 + (uint64_t)extra + kmcl_pipe_header(ch) + ((kmcl_max_payload(ch) + 7u) & ~7u);
+}
+
 /* A ring must hold several of the largest packets that the settings allow. */
 static uint32_t automatic_pages(const struct kmcl_channel *ch, uint32_t extra)
 {
-	uint64_t packet = 24 + extra + ((ch->config.max_packet + 7u) & ~7u);
+	uint64_t packet = packet_bytes(ch, extra);
 	uint64_t pages = (4 * packet + PAGE_SIZE - 1) / PAGE_SIZE;
 
 	if (pages < KMCL_MIN_RING_DATA_PAGES)
@@ -140,7 +146,7 @@ static uint32_t automatic_pages(const struct kmcl_channel *ch, uint32_t extra)
 /* Asked-for sizes are raised to what one packet of the largest size needs. */
 static uint32_t ring_pages(const struct kmcl_channel *ch, uint32_t asked, uint32_t extra)
 {
-	uint64_t packet = 24 + extra + ((ch->config.max_packet + 7u) & ~7u);
+	uint64_t packet = packet_bytes(ch, extra);
 	uint32_t least = (uint32_t)((packet + 16 + PAGE_SIZE - 1) / PAGE_SIZE) + 1;
 
 	if (!asked)

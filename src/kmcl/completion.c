@@ -3,44 +3,41 @@
  * What a driver does with a packet that it was given: complete, defer or fail it, reach its
  * external data; and the settings that govern delivery.
  */
+#include <stdatomic.h>
 #include <string.h>
 
 #include <openkmcl_ext.h>
 
 #include "kmcl/channel.h"
 
+static void report_ended(VMBPACKETCOMPLETION handle, const char *function)
+{
+	if (kmcl_delivery_was(handle))
+		nt_violation("double-completion", "%s: the packet has ended already", function);
+	else
+		nt_violation("bad-handle", "%s: not a packet completion context", function);
+}
+
 /* The packet if it is the driver's now; NULL after reporting the rule that was broken. */
 static struct kmcl_incoming *delivered(VMBPACKETCOMPLETION handle, const char *function)
 {
-	struct kmcl_incoming *in = (struct kmcl_incoming *)handle;
-	uint32_t state;
+	struct kmcl_incoming *in = kmcl_delivery_of(handle);
 
-	if (!in || in->magic != KMCL_INCOMING_MAGIC) {
-		nt_violation("bad-handle", "%s: not a packet completion context", function);
-		return NULL;
-	}
-	state = atomic_load_explicit(&in->state, memory_order_relaxed);
-	if (state != KMCL_INCOMING_DELIVERED) {
-		nt_violation("double-completion", "%s: the packet of channel %s has ended already",
-			     function, in->channel->config.name);
-		return NULL;
-	}
+	if (!in)
+		report_ended(handle, function);
 	return in;
 }
 
 /* The one caller that ends the packet. */
-static bool end_once(struct kmcl_incoming *in, const char *function)
+static bool end_once(VMBPACKETCOMPLETION handle, const char *function)
 {
-	uint32_t state = KMCL_INCOMING_DELIVERED;
-
-	if (atomic_compare_exchange_strong(&in->state, &state, KMCL_INCOMING_READ))
+	if (kmcl_delivery_end(handle))
 		return true;
-	nt_violation("double-completion", "%s: the packet of channel %s has ended already",
-		     function, in->channel->config.name);
+	report_ended(handle, function);
 	return false;
 }
 
-static void release_mdls(struct kmcl_incoming *in)
+void kmcl_release_mdls(struct kmcl_incoming *in)
 {
 	for (PMDL mdl = in->mdl; mdl;) {
 		PMDL next = mdl->Next;
@@ -65,28 +62,35 @@ VOID VmbChannelPacketComplete(VMBPACKETCOMPLETION PacketCompletionContext,
 			     in->channel->config.max_packet);
 		return;
 	}
-	if (!end_once(in, "VmbChannelPacketComplete"))
+	if (!end_once(PacketCompletionContext, "VmbChannelPacketComplete"))
 		return;
-	release_mdls(in);
+	kmcl_release_mdls(in);
 	if (in->packet.completion_requested)
 		kmcl_out_answer(in->channel, in, PacketCompletionBuffer, BufSize);
 	else
 		kmcl_in_free(in, true);
 }
 
+/* What the peer sees: no answer, and a ring whose space does not come back, so that it fills up. */
 VOID VmbChannelPacketFail(VMBPACKETCOMPLETION PacketCompletionContext)
 {
 	struct kmcl_incoming *in = delivered(PacketCompletionContext, "VmbChannelPacketFail");
 	struct kmcl_channel *ch;
 
-	if (!in || !end_once(in, "VmbChannelPacketFail"))
+	if (!in || !end_once(PacketCompletionContext, "VmbChannelPacketFail"))
 		return;
 	ch = in->channel;
-	release_mdls(in);
-	spin_lock(&ch->in.lock);
-	ch->in.failed = true;
-	spin_unlock(&ch->in.lock);
+	kmcl_release_mdls(in);
+	kmcl_log_channel(ch, KMCL_LOG_WARNING,
+			 "the driver failed a packet: nothing is delivered until the next open");
+	kmcl_in_fail(ch);
 	kmcl_in_free(in, true);
+}
+
+/* Whether the calling thread is in the ProcessPacket of this very packet. */
+static bool in_line(struct kmcl_incoming *in)
+{
+	return kmcl_callback_of(in->channel) == KMCL_CB_PROCESS && in->channel->in.current == in;
 }
 
 VOID VmbChannelPacketDeferToPassive(VMBPACKETCOMPLETION PacketCompletionContext)
@@ -96,14 +100,21 @@ VOID VmbChannelPacketDeferToPassive(VMBPACKETCOMPLETION PacketCompletionContext)
 
 	if (!in)
 		return;
-	if (in->channel->in.current != in || kmcl_callback_of(in->channel) != KMCL_CB_PROCESS) {
+	if (!in_line(in)) {
 		nt_violation("defer-outside-process",
 			     "VmbChannelPacketDeferToPassive outside EvtVmbChannelProcessPacket of "
 			     "channel %s",
 			     in->channel->config.name);
 		return;
 	}
-	in->channel->in.deferred = true;
+	in->channel->in.again = KMCL_AGAIN_PASSIVE;
+}
+
+PVOID KmclPacketClientContext(VMBPACKETCOMPLETION PacketCompletionContext)
+{
+	struct kmcl_incoming *in = delivered(PacketCompletionContext, "KmclPacketClientContext");
+
+	return in && in->channel->config.context_size ? in->context : NULL;
 }
 
 VOID VmbChannelSetIncomingProcessingAtPassive(VMBCHANNEL Channel, BOOLEAN RequirePassive)
@@ -127,7 +138,7 @@ VOID VmbChannelSetTransactionQuota(VMBCHANNEL Channel, UINT32 Quota)
 			     ch ? "a quota of 0" : "not a channel");
 		return;
 	}
-	atomic_store_explicit(&ch->in.quota, Quota, memory_order_relaxed);
+	kmcl_in_set_quota(ch, Quota);
 }
 
 UINT32 KmclChannelMaximumOutgoingPacket(VMBCHANNEL Channel)
@@ -140,7 +151,9 @@ UINT32 KmclChannelMaximumOutgoingPacket(VMBCHANNEL Channel)
 	spin_lock(&ch->out.lock);
 	largest = ch->out.live ? ch->out.largest : 0;
 	spin_unlock(&ch->out.lock);
-	return largest < ch->config.max_packet ? largest : ch->config.max_packet;
+	if (largest)
+		largest -= kmcl_pipe_header(ch);
+	return largest < kmcl_max_payload(ch) ? largest : kmcl_max_payload(ch);
 }
 
 /* ---- external data of an incoming packet ---- */
@@ -208,18 +221,50 @@ static NTSTATUS build_chain(struct kmcl_incoming *in)
 	while (NT_SUCCESS(status) && vmbus_gpa_range_next(&iter, &range))
 		status = add_range(&b, &range);
 	if (!NT_SUCCESS(status))
-		release_mdls(in);
+		kmcl_release_mdls(in);
 	return status;
+}
+
+/* ---- fault injection: data that is not there yet ---- */
+
+static _Atomic uint32_t pend_every, pend_count, pend_delay_us;
+
+void kmcl_inject_pending(uint32_t every, uint32_t delay_us)
+{
+	atomic_store(&pend_count, 0);
+	atomic_store(&pend_delay_us, delay_us);
+	atomic_store(&pend_every, every);
+}
+
+uint32_t kmcl_pending_delay_us(void)
+{
+	return atomic_load_explicit(&pend_delay_us, memory_order_relaxed);
+}
+
+static bool pends_now(void)
+{
+	uint32_t every = atomic_load_explicit(&pend_every, memory_order_relaxed);
+
+	return every && (atomic_fetch_add(&pend_count, 1) + 1) % every == 0;
+}
+
+/* Only a packet that is being delivered can come back, and it pends once. */
+static bool pend(struct kmcl_incoming *in)
+{
+	if (in->pended || !in_line(in) || !pends_now())
+		return false;
+	in->pended = true;
+	in->channel->in.again = KMCL_AGAIN_PENDING;
+	return true;
 }
 
 NTSTATUS VmbChannelPacketGetExternalData(VMBPACKETCOMPLETION PacketCompletionContext, UINT32 Flags,
 					 PMDL *Mdl)
 {
-	struct kmcl_incoming *in = (struct kmcl_incoming *)PacketCompletionContext;
+	struct kmcl_incoming *in = kmcl_delivery_of(PacketCompletionContext);
 	NTSTATUS status = STATUS_SUCCESS;
 
-	if (!in || in->magic != KMCL_INCOMING_MAGIC ||
-	    atomic_load_explicit(&in->state, memory_order_relaxed) != KMCL_INCOMING_DELIVERED)
+	if (!in)
 		return STATUS_INVALID_PARAMETER_1;
 	if (Flags & ~(UINT32)VMBUS_CHANNEL_PACKET_EXTERNAL_DATA_FLAGS)
 		return STATUS_INVALID_PARAMETER_2;
@@ -227,8 +272,13 @@ NTSTATUS VmbChannelPacketGetExternalData(VMBPACKETCOMPLETION PacketCompletionCon
 		return STATUS_INVALID_PARAMETER_3;
 	if (!in->external)
 		return STATUS_NOT_FOUND;
-	if (!in->mdl)
+	if (in_line(in) && in->channel->in.again == KMCL_AGAIN_PENDING)
+		return STATUS_PENDING;
+	if (!in->mdl) {
+		if (pend(in))
+			return STATUS_PENDING;
 		status = build_chain(in);
+	}
 	if (NT_SUCCESS(status))
 		*Mdl = in->mdl;
 	return status;

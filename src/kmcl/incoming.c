@@ -6,7 +6,9 @@
  * Reading and delivering are separate: while a channel is paused completions are still read and
  * data packets wait in the parse queue. One party delivers at a time (in.busy): the dispatcher at
  * DISPATCH_LEVEL, or a job of in.strand at PASSIVE_LEVEL. Reading stops when the quota is used up
- * or no object is free; the packets then wait in the ring, where the peer can see it.
+ * or no object is free; the packets then wait in the ring, where the peer can see it. Once the
+ * driver failed a packet, or the peer sent one that is malformed, no space is given back any more:
+ * completions are still taken out of what the ring holds, but the peer's packets end there.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,17 +28,23 @@ static uint32_t header_room(const struct kmcl_channel *ch)
 
 static uint32_t read_room(const struct kmcl_channel *ch)
 {
-	return 16 + header_room(ch) + ((ch->config.max_packet + 7u) & ~7u);
+	return 16 + header_room(ch) + kmcl_pipe_header(ch) + ((kmcl_max_payload(ch) + 7u) & ~7u);
+}
+
+static size_t round16(size_t size)
+{
+	return (size + 15) & ~(size_t)15;
 }
 
 static size_t object_stride(const struct kmcl_channel *ch)
 {
 	size_t size = sizeof(struct kmcl_incoming) + read_room(ch) + kmcl_mdl_room(ch);
 
-	return (size + 63) & ~(size_t)63;
+	return (round16(size) + ch->config.context_size + 63) & ~(size_t)63;
 }
 
 static void deliver_job(struct nt_job *job);
+static void pending_job(struct nt_job *job);
 
 /* Under in.lock, or while nobody else is there: lets the dispatcher see without it that nothing
  * waits. */
@@ -45,12 +53,71 @@ static void note_queue(struct kmcl_channel *ch)
 	atomic_store_explicit(&ch->in.parsed, ch->in.head != NULL, memory_order_relaxed);
 }
 
+/* Delivery objects are reserved for so many; with more the driver would starve the reader. */
+static uint32_t quota_now(struct kmcl_channel *ch)
+{
+	uint32_t quota = atomic_load_explicit(&ch->in.quota, memory_order_relaxed);
+
+	return quota < KMCL_DEFAULT_INCOMING ? quota : KMCL_DEFAULT_INCOMING;
+}
+
+/* Under in.lock, after anything that it looks at: no packet is read that could not be delivered
+ * once those before it are. During a pause the next start is not far, and completions matter. */
+static void note_room(struct kmcl_channel *ch)
+{
+	bool full = ch->in.quota_blocked ||
+		    (ch->in.run && ch->in.outstanding + ch->in.waiting >= quota_now(ch));
+
+	if (full == atomic_load_explicit(&ch->in.full, memory_order_relaxed))
+		return;
+	atomic_store_explicit(&ch->in.full, full, memory_order_relaxed);
+	if (!full)
+		part_port_kick(&ch->port);
+}
+
+/* Under in.lock. */
+static void push_head(struct kmcl_channel *ch, struct kmcl_incoming *in)
+{
+	in->next = ch->in.head;
+	ch->in.head = in;
+	if (!ch->in.tail)
+		ch->in.tail = in;
+	ch->in.waiting++;
+	note_queue(ch);
+}
+
+static void push_tail(struct kmcl_channel *ch, struct kmcl_incoming *in)
+{
+	in->next = NULL;
+	if (ch->in.tail)
+		ch->in.tail->next = in;
+	else
+		ch->in.head = in;
+	ch->in.tail = in;
+	ch->in.waiting++;
+	note_queue(ch);
+}
+
+static struct kmcl_incoming *pop_head(struct kmcl_channel *ch)
+{
+	struct kmcl_incoming *in = ch->in.head;
+
+	ch->in.head = in->next;
+	if (!ch->in.head)
+		ch->in.tail = NULL;
+	ch->in.waiting--;
+	note_queue(ch);
+	return in;
+}
+
 void kmcl_in_init(struct kmcl_channel *ch)
 {
 	atomic_store(&ch->in.quota, UINT32_MAX);
 	KeInitializeEvent(&ch->in.drained, SynchronizationEvent, FALSE);
 	nt_strand_init(&ch->in.strand);
+	KeInitializeEvent(&ch->in.pending_end, NotificationEvent, FALSE);
 	ch->in.job.run = deliver_job;
+	ch->in.pending.run = pending_job;
 }
 
 /* The block is address space until an object is first used, so an idle channel costs little. */
@@ -68,9 +135,12 @@ bool kmcl_in_prepare(struct kmcl_channel *ch)
 	}
 	ch->in.fresh = 0;
 	ch->in.free = ch->in.spare = ch->in.head = ch->in.tail = NULL;
+	ch->in.waiting = 0;
 	note_queue(ch);
-	ch->in.failed = ch->in.run = false;
-	atomic_store(&ch->in.quota_blocked, false);
+	ch->in.run = ch->in.held = ch->in.quota_blocked = false;
+	atomic_store(&ch->in.failed, false);
+	atomic_store(&ch->in.full, false);
+	KeClearEvent(&ch->in.pending_end);
 	atomic_store(&ch->in.starved, false);
 	ch->in.masked = false;
 	ch->in.outstanding = 0;
@@ -88,12 +158,13 @@ void kmcl_in_release(struct kmcl_channel *ch)
 
 static struct kmcl_incoming *first_use(struct kmcl_channel *ch)
 {
-	struct kmcl_incoming *in = (void *)(ch->in.block + ch->in.stride * ch->in.fresh++);
+	struct kmcl_incoming *in = kmcl_incoming_at(ch, ch->in.fresh);
 
-	in->magic = KMCL_INCOMING_MAGIC;
+	in->index = ch->in.fresh++;
 	in->channel = ch;
 	in->buffer = (uint8_t *)(in + 1);
 	in->mdl_room = in->buffer + read_room(ch);
+	in->context = (uint8_t *)in + round16(sizeof(*in) + read_room(ch) + kmcl_mdl_room(ch));
 	return in;
 }
 
@@ -121,7 +192,6 @@ static struct kmcl_incoming *object_take(struct kmcl_channel *ch)
 /* Under in.lock. */
 static void object_put(struct kmcl_channel *ch, struct kmcl_incoming *in)
 {
-	atomic_store_explicit(&in->state, KMCL_INCOMING_FREE, memory_order_relaxed);
 	in->next = ch->in.free;
 	ch->in.free = in;
 	if (atomic_load_explicit(&ch->in.starved, memory_order_relaxed)) {
@@ -130,28 +200,14 @@ static void object_put(struct kmcl_channel *ch, struct kmcl_incoming *in)
 	}
 }
 
-static bool quota_blocked(struct kmcl_channel *ch)
-{
-	return atomic_load_explicit(&ch->in.quota_blocked, memory_order_relaxed);
-}
-
-/* Delivery objects are reserved for so many; with more the driver would starve the reader. */
-static uint32_t quota_now(struct kmcl_channel *ch)
-{
-	uint32_t quota = atomic_load_explicit(&ch->in.quota, memory_order_relaxed);
-
-	return quota < KMCL_DEFAULT_INCOMING ? quota : KMCL_DEFAULT_INCOMING;
-}
-
 /* Under in.lock. Everything that follows from one packet less, the waiter's wake-up included: when
  * the lock is released the channel may be gone. */
 static void ended(struct kmcl_channel *ch)
 {
 	ch->in.outstanding--;
-	if (quota_blocked(ch) && ch->in.outstanding < quota_now(ch)) {
-		atomic_store_explicit(&ch->in.quota_blocked, false, memory_order_relaxed);
-		part_port_kick(&ch->port);
-	}
+	if (ch->in.outstanding < quota_now(ch))
+		ch->in.quota_blocked = false;
+	note_room(ch);
 	if (ch->in.drain_wait && !ch->in.outstanding)
 		KeSetEvent(&ch->in.drained, IO_NO_INCREMENT, FALSE);
 }
@@ -184,12 +240,25 @@ enum next {
 
 static bool deliverable(struct kmcl_channel *ch)
 {
-	if (!ch->in.run || ch->in.failed || !ch->in.head || quota_blocked(ch))
-		return false;
-	if (ch->in.outstanding < quota_now(ch))
-		return true;
-	atomic_store_explicit(&ch->in.quota_blocked, true, memory_order_relaxed);
-	return false;
+	return ch->in.run && !ch->in.failed && ch->in.head && !ch->in.held && !ch->in.quota_blocked;
+}
+
+/* Under in.lock. The last packet that the quota allows blocks the queue until one ends, whatever
+ * the quota becomes. */
+static void count_delivery(struct kmcl_channel *ch)
+{
+	ch->in.outstanding++;
+	ch->in.quota_blocked = ch->in.outstanding >= quota_now(ch);
+	note_room(ch);
+}
+
+void kmcl_in_set_quota(struct kmcl_channel *ch, uint32_t quota)
+{
+	spin_lock(&ch->in.lock);
+	atomic_store_explicit(&ch->in.quota, quota, memory_order_relaxed);
+	ch->in.quota_blocked |= ch->in.outstanding >= quota_now(ch);
+	note_room(ch);
+	spin_unlock(&ch->in.lock);
 }
 
 static bool wants_passive(struct kmcl_channel *ch)
@@ -210,12 +279,8 @@ static enum next next_packet(struct kmcl_channel *ch, bool at_passive, bool give
 	} else if (at_passive != wants_passive(ch)) {
 		next = NEXT_OTHER;
 	} else {
-		*in = ch->in.head;
-		ch->in.head = (*in)->next;
-		if (!ch->in.head)
-			ch->in.tail = NULL;
-		note_queue(ch);
-		ch->in.outstanding++;
+		*in = pop_head(ch);
+		count_delivery(ch);
 	}
 	if (next != NEXT_DELIVER && give_up) {
 		ch->in.busy = false;
@@ -226,45 +291,61 @@ static enum next next_packet(struct kmcl_channel *ch, bool at_passive, bool give
 	return next;
 }
 
-/* The object went back to the head of the queue by VmbChannelPacketDeferToPassive. */
-static void requeue(struct kmcl_channel *ch, struct kmcl_incoming *in)
+/* The data that a packet waits for is there, or the channel closes. */
+static void pending_job(struct nt_job *job)
 {
-	uint32_t state = KMCL_INCOMING_DELIVERED;
+	struct kmcl_channel *ch = CONTAINING_RECORD(job, struct kmcl_channel, in.pending);
+	LARGE_INTEGER delay = {.QuadPart = -10ll * kmcl_pending_delay_us()};
 
-	if (!atomic_compare_exchange_strong(&in->state, &state, KMCL_INCOMING_READ)) {
+	if (delay.QuadPart)
+		KeWaitForSingleObject(&ch->in.pending_end, Executive, KernelMode, FALSE, &delay);
+	spin_lock(&ch->in.lock);
+	ch->in.held = false;
+	spin_unlock(&ch->in.lock);
+	part_port_kick(&ch->port);
+}
+
+/* The packet goes back to the head of the queue, to be delivered again. */
+static void requeue(struct kmcl_channel *ch, struct kmcl_incoming *in, VMBPACKETCOMPLETION handle)
+{
+	bool pending = ch->in.again == KMCL_AGAIN_PENDING;
+
+	if (!kmcl_delivery_end(handle)) {
 		nt_violation("defer-and-complete",
-			     "a packet of channel %s was deferred and then completed",
-			     ch->config.name);
+			     "a packet of channel %s was %s and then completed", ch->config.name,
+			     pending ? "left pending" : "deferred");
 		return;
 	}
 	spin_lock(&ch->in.lock);
-	in->passive = true;
-	in->next = ch->in.head;
-	ch->in.head = in;
-	if (!ch->in.tail)
-		ch->in.tail = in;
-	note_queue(ch);
+	if (pending)
+		ch->in.held = true;
+	else
+		in->passive = true;
+	push_head(ch, in);
 	ended(ch);
 	spin_unlock(&ch->in.lock);
+	if (pending)
+		nt_strand_post(&ch->in.strand, &ch->in.pending);
 }
 
 /* True: the packet counts as processed. Afterwards the object may be gone. */
 static bool deliver_one(struct kmcl_channel *ch, struct kmcl_incoming *in)
 {
 	UINT32 flags = in->external ? VMBUS_CHANNEL_PROCESS_PACKET_FLAG_EXTERNAL_DATA : 0;
+	VMBPACKETCOMPLETION handle;
 	struct kmcl_frame frame;
 
 	ch->in.current = in;
-	ch->in.deferred = false;
-	atomic_store_explicit(&in->state, KMCL_INCOMING_DELIVERED, memory_order_relaxed);
+	ch->in.again = KMCL_AGAIN_NONE;
+	handle = kmcl_delivery_begin(in);
 	kmcl_callback_enter(&frame, ch, KMCL_CB_PROCESS);
-	ch->config.process(kmcl_handle(ch), (VMBPACKETCOMPLETION)in,
-			   (PVOID)(uintptr_t)in->packet.payload, in->packet.payload_size, flags);
+	ch->config.process(kmcl_handle(ch), handle, (PVOID)(uintptr_t)in->packet.payload,
+			   in->packet.payload_size, flags);
 	kmcl_callback_leave(&frame);
 	ch->in.current = NULL;
-	if (!ch->in.deferred)
+	if (ch->in.again == KMCL_AGAIN_NONE)
 		return true;
-	requeue(ch, in);
+	requeue(ch, in, handle);
 	return false;
 }
 
@@ -342,24 +423,36 @@ static void deliver_job(struct nt_job *job)
 
 /* ---- reading ---- */
 
-/* The peer broke the rules: nothing of it reaches the driver until the next open. */
-static void fail_queue(struct kmcl_channel *ch, const char *why)
+/* Nothing reaches the driver until the next open. What waits is of no use any more; the MDLs of a
+ * packet that was deferred are given up without the lock. */
+void kmcl_in_fail(struct kmcl_channel *ch)
 {
 	struct kmcl_incoming *list;
 
-	KMCL_LOG_PEER(KMCL_LOG_WARNING, "kmcl", 0, ch->relid, "incoming queue stopped: %s", why);
 	spin_lock(&ch->in.lock);
-	ch->in.failed = true;
+	atomic_store_explicit(&ch->in.failed, true, memory_order_relaxed);
 	list = ch->in.head;
 	ch->in.head = ch->in.tail = NULL;
+	ch->in.waiting = 0;
 	note_queue(ch);
+	note_room(ch);
+	spin_unlock(&ch->in.lock);
 	while (list) {
 		struct kmcl_incoming *in = list;
 
 		list = in->next;
-		object_put(ch, in);
+		kmcl_release_mdls(in);
+		kmcl_in_free(in, false);
 	}
-	spin_unlock(&ch->in.lock);
+}
+
+/* The peer broke the rules. */
+static void fail_queue(struct kmcl_channel *ch, const char *why)
+{
+	if (atomic_load_explicit(&ch->in.failed, memory_order_relaxed))
+		return;
+	KMCL_LOG_PEER(KMCL_LOG_WARNING, "kmcl", 0, ch->relid, "incoming queue stopped: %s", why);
+	kmcl_in_fail(ch);
 }
 
 /* True: in.busy is the caller's, who delivers. */
@@ -367,26 +460,24 @@ static bool enqueue(struct kmcl_channel *ch, struct kmcl_incoming *in)
 {
 	bool mine = false;
 
-	in->next = NULL;
-	in->passive = false;
+	in->delivery = 0;
+	in->passive = in->pended = false;
 	in->mdl = NULL;
 	in->external = in->packet.type == VMBUS_PKT_GPA_DIRECT;
-	atomic_store_explicit(&in->state, KMCL_INCOMING_READ, memory_order_relaxed);
+	if (ch->config.context_size)
+		memset(in->context, 0, ch->config.context_size);
 	kmcl_count(&ch->counters.packets_received, 1);
 	kmcl_count(&ch->counters.bytes_received, in->packet.payload_size);
 	spin_lock(&ch->in.lock);
 	if (ch->in.failed) {
 		object_put(ch, in);
 	} else {
-		if (ch->in.tail)
-			ch->in.tail->next = in;
-		else
-			ch->in.head = in;
-		ch->in.tail = in;
-		note_queue(ch);
+		push_tail(ch, in);
 		mine = !ch->in.busy && deliverable(ch);
 		if (mine)
 			ch->in.busy = true;
+		else
+			note_room(ch);
 	}
 	spin_unlock(&ch->in.lock);
 	return mine;
@@ -431,12 +522,31 @@ static const char *unacceptable(struct kmcl_channel *ch, const struct vmbus_pack
 	}
 }
 
+/*
+ * Takes a pipe's header off: from here on the packet is its message, with its exact length. Packets
+ * that set up what no pipe of ours uses are passed over.
+ */
+static const char *unwrap(struct kmcl_channel *ch, struct vmbus_packet_in *packet, bool *skip)
+{
+	struct vmbus_pipe_packet pipe;
+
+	if (vmbus_pipe_decode(packet, &pipe) != VMBUS_PIPE_OK || pipe.type == VMBUS_PIPE_PARTIAL)
+		return "a packet that breaks the pipe protocol";
+	*skip = pipe.type != VMBUS_PIPE_DATA;
+	if (!*skip && pipe.size > ch->config.max_packet)
+		return "a message over the maximum size";
+	packet->payload = pipe.data;
+	packet->payload_size = pipe.size;
+	return NULL;
+}
+
 /* True: something was read. The object stays the dispatcher's unless it was queued. */
 static bool read_one(struct kmcl_channel *ch, struct kmcl_incoming *in)
 {
 	enum vmbus_ring_result r =
 		vmbus_ring_read(&ch->port.in, in->buffer, read_room(ch), &in->packet);
 	const char *why = NULL;
+	bool skip = false;
 
 	switch (r) {
 	case VMBUS_RING_OK:
@@ -444,8 +554,9 @@ static bool read_one(struct kmcl_channel *ch, struct kmcl_incoming *in)
 			kmcl_out_completed(ch, &in->packet);
 			break;
 		}
-		why = unacceptable(ch, &in->packet);
-		if (!why) {
+		why = kmcl_is_pipe(ch) ? unwrap(ch, &in->packet, &skip)
+				       : unacceptable(ch, &in->packet);
+		if (!why && !skip) {
 			if (enqueue(ch, in))
 				deliver_batch(ch, false);
 			return true;
@@ -474,11 +585,14 @@ static bool read_one(struct kmcl_channel *ch, struct kmcl_incoming *in)
 static bool reading_blocked(struct kmcl_channel *ch)
 {
 	return atomic_load_explicit(&ch->in.stop_reading, memory_order_relaxed) ||
-	       quota_blocked(ch) || atomic_load_explicit(&ch->in.starved, memory_order_relaxed);
+	       atomic_load_explicit(&ch->in.full, memory_order_relaxed) ||
+	       atomic_load_explicit(&ch->in.starved, memory_order_relaxed);
 }
 
 static void release_space(struct kmcl_channel *ch)
 {
+	if (atomic_load_explicit(&ch->in.failed, memory_order_relaxed))
+		return;
 	if (vmbus_ring_release(&ch->port.in))
 		part_port_signal(&ch->port);
 }
@@ -582,6 +696,7 @@ void kmcl_in_start(struct kmcl_channel *ch)
 {
 	spin_lock(&ch->in.lock);
 	ch->in.run = true;
+	note_room(ch);
 	spin_unlock(&ch->in.lock);
 	part_port_kick(&ch->port);
 }
@@ -599,6 +714,7 @@ void kmcl_in_stop(struct kmcl_channel *ch)
 	for (;;) {
 		spin_lock(&ch->in.lock);
 		ch->in.run = false;
+		note_room(ch);
 		busy = ch->in.busy;
 		ch->in.drain_wait = busy;
 		spin_unlock(&ch->in.lock);
@@ -630,8 +746,16 @@ void kmcl_in_wait_outstanding(struct kmcl_channel *ch)
 
 void kmcl_in_discard(struct kmcl_channel *ch)
 {
+	struct kmcl_incoming *in;
+
+	KeSetEvent(&ch->in.pending_end, IO_NO_INCREMENT, FALSE);
+	nt_strand_wait_idle(&ch->in.strand);
 	spin_lock(&ch->in.lock);
+	in = ch->in.head;
 	ch->in.head = ch->in.tail = NULL;
+	ch->in.waiting = 0;
 	note_queue(ch);
 	spin_unlock(&ch->in.lock);
+	for (; in; in = in->next)
+		kmcl_release_mdls(in);
 }

@@ -11,7 +11,7 @@
  */
 static struct kmcl_channel *configurable(VMBCHANNEL handle)
 {
-	struct kmcl_channel *ch = kmcl_channel_checked(handle);
+	struct kmcl_channel *ch = kmcl_channel_of(handle);
 
 	if (!ch || kmcl_link(ch) != KMCL_LINK_DISABLED || atomic_load(&ch->enabling))
 		return NULL;

@@ -228,7 +228,7 @@ static void intend(struct kmcl_channel *ch, bool run)
 /* The channel for a call that may not be made inside its callbacks; NULL: reported. */
 static struct kmcl_channel *controllable(VMBCHANNEL handle, const char *function)
 {
-	struct kmcl_channel *ch = kmcl_channel_checked(handle);
+	struct kmcl_channel *ch = kmcl_channel_of(handle);
 
 	if (!ch) {
 		nt_violation("bad-handle", "%s: not a channel", function);
@@ -239,7 +239,7 @@ static struct kmcl_channel *controllable(VMBCHANNEL handle, const char *function
 
 NTSTATUS VmbChannelEnable(VMBCHANNEL Channel)
 {
-	struct kmcl_channel *ch = kmcl_channel_checked(Channel);
+	struct kmcl_channel *ch = kmcl_channel_of(Channel);
 
 	if (!ch)
 		return STATUS_INVALID_PARAMETER_1;

@@ -61,11 +61,12 @@ static void run_routine(struct kmcl_packet *p, NTSTATUS status, void *data, uint
 {
 	PFN_VMB_PACKET_COMPLETION_ROUTINE routine = p->routine;
 	struct kmcl_channel *ch = p->channel;
+	VMBPACKET handle = kmcl_packet_handle(p);
 	struct kmcl_frame frame;
 
 	atomic_store_explicit(&p->state, KMCL_PACKET_IDLE, memory_order_release);
 	kmcl_callback_enter(&frame, ch, KMCL_CB_ROUTINE);
-	routine((VMBPACKET)p, status, data, size);
+	routine(handle, status, data, size);
 	kmcl_callback_leave(&frame);
 }
 
@@ -129,8 +130,22 @@ static enum place never(struct kmcl_packet *p, NTSTATUS status)
 	return PLACE_NEVER;
 }
 
-static enum place write_packet(struct kmcl_channel *ch, struct kmcl_packet *p, const void *payload,
-			       uint32_t size, uint64_t id)
+/* A pipe's message: no transaction, no external data, its exact length in front of it. */
+static enum vmbus_ring_result write_message(struct kmcl_channel *ch, const void *payload,
+					    uint32_t size)
+{
+	switch (vmbus_pipe_write_message(&ch->port.out, payload, size)) {
+	case VMBUS_PIPE_OK:
+		return VMBUS_RING_OK;
+	case VMBUS_PIPE_TOO_LARGE:
+		return VMBUS_RING_TOO_LARGE;
+	default:
+		return VMBUS_RING_FULL;
+	}
+}
+
+static enum vmbus_ring_result write_described(struct kmcl_channel *ch, struct kmcl_packet *p,
+					      const void *payload, uint32_t size, uint64_t id)
 {
 	struct vmbus_packet_out out = {
 		.type = p->type,
@@ -142,7 +157,14 @@ static enum place write_packet(struct kmcl_channel *ch, struct kmcl_packet *p, c
 		.payload_size = size,
 	};
 
-	switch (vmbus_ring_write(&ch->port.out, &out)) {
+	return vmbus_ring_write(&ch->port.out, &out);
+}
+
+static enum place write_packet(struct kmcl_channel *ch, struct kmcl_packet *p, const void *payload,
+			       uint32_t size, uint64_t id)
+{
+	switch (kmcl_is_pipe(ch) ? write_message(ch, payload, size)
+				 : write_described(ch, p, payload, size, id)) {
 	case VMBUS_RING_OK:
 		return PLACE_DONE;
 	case VMBUS_RING_TOO_LARGE:
@@ -197,6 +219,8 @@ static void enqueue(struct kmcl_channel *ch, struct kmcl_packet *p, const void *
 	else
 		ch->out.head = p;
 	ch->out.tail = p;
+	p->bounce_waits = p->bounce_needed && !p->bounce_held;
+	ch->out.bounce_waiters += p->bounce_waits;
 	atomic_store_explicit(&p->state, KMCL_PACKET_QUEUED, memory_order_relaxed);
 	atomic_store_explicit(&ch->out.queued, ch->out.queued + 1, memory_order_relaxed);
 }
@@ -212,6 +236,8 @@ void kmcl_out_unqueue(struct kmcl_channel *ch, struct kmcl_packet *p)
 	else
 		ch->out.tail = p->prev;
 	p->next = p->prev = NULL;
+	ch->out.bounce_waiters -= p->bounce_waits;
+	p->bounce_waits = false;
 	atomic_store_explicit(&ch->out.queued, ch->out.queued - 1, memory_order_relaxed);
 }
 
@@ -274,7 +300,8 @@ static bool drain_packet(struct kmcl_channel *ch, struct after *a)
 		add_ended(ch, a, p, p->status);
 		return true;
 	case PLACE_RING_FULL:
-		return !wait_for_room(ch, a, p->header_size, p->payload_size);
+		return !wait_for_room(ch, a, p->header_size,
+				      kmcl_pipe_header(ch) + p->payload_size);
 	case PLACE_WAIT:
 		return false;
 	}
@@ -361,15 +388,51 @@ static bool direct(const struct kmcl_channel *ch)
 	return flowing(ch) && !ch->out.head && !ch->out.answers;
 }
 
+/*
+ * Data that must be bounced is copied before the lock is taken for the send: other senders need not
+ * wait for a megabyte. Space goes to packets in their order, so with one in the queue that waits
+ * for some nobody behind it takes any. True: the close waits for us (finishing).
+ */
+static bool bounce_ahead(struct kmcl_channel *ch, struct kmcl_packet *p)
+{
+	bool held;
+
+	if (!p->bounce_needed)
+		return false;
+	spin_lock(&ch->out.lock);
+	held = ch->out.live && !ch->out.bounce_waiters && kmcl_bounce_take(p);
+	if (held)
+		atomic_fetch_add_explicit(&ch->out.finishing, 1, memory_order_relaxed);
+	spin_unlock(&ch->out.lock);
+	if (held)
+		kmcl_bounce_copy(p, true);
+	return held;
+}
+
+/* Under out.lock, before the packet is placed or queued. */
+static void keep_order(struct kmcl_channel *ch, struct kmcl_packet *p)
+{
+	if (ch->out.bounce_waiters)
+		kmcl_bounce_give(p);
+}
+
+static void bounced_ahead(struct kmcl_channel *ch, bool held)
+{
+	if (held)
+		atomic_fetch_sub_explicit(&ch->out.finishing, 1, memory_order_release);
+}
+
 NTSTATUS kmcl_out_send(struct kmcl_packet *p, const void *payload, uint32_t size)
 {
 	struct kmcl_channel *ch = p->channel;
+	bool held = bounce_ahead(ch, p);
 	enum place placed = PLACE_WAIT;
 	struct after a;
 	NTSTATUS status = STATUS_SUCCESS;
 
 	after_init(&a);
 	spin_lock(&ch->out.lock);
+	keep_order(ch, p);
 	if (refused(ch)) {
 		status = STATUS_DEVICE_REMOVED;
 	} else {
@@ -382,7 +445,6 @@ NTSTATUS kmcl_out_send(struct kmcl_packet *p, const void *payload, uint32_t size
 				add_ended(ch, &a, p, STATUS_SUCCESS);
 			break;
 		case PLACE_NEVER:
-			kmcl_bounce_give(p);
 			status = p->status;
 			break;
 		case PLACE_RING_FULL:
@@ -393,9 +455,12 @@ NTSTATUS kmcl_out_send(struct kmcl_packet *p, const void *payload, uint32_t size
 			break;
 		}
 	}
-	if (!NT_SUCCESS(status))
+	if (!NT_SUCCESS(status)) {
+		kmcl_bounce_give(p);
 		atomic_store_explicit(&p->state, KMCL_PACKET_IDLE, memory_order_release);
+	}
 	spin_unlock(&ch->out.lock);
+	bounced_ahead(ch, held);
 	after_run(ch, &a);
 	return status;
 }
@@ -404,10 +469,12 @@ NTSTATUS kmcl_out_place_now(struct kmcl_packet *p, const void *payload, uint32_t
 {
 	struct kmcl_channel *ch = p->channel;
 	NTSTATUS status = STATUS_BUFFER_OVERFLOW;
+	bool held = bounce_ahead(ch, p);
 	struct after a;
 
 	after_init(&a);
 	spin_lock(&ch->out.lock);
+	keep_order(ch, p);
 	if (refused(ch)) {
 		status = STATUS_DEVICE_REMOVED;
 	} else if (direct(ch)) {
@@ -429,8 +496,16 @@ NTSTATUS kmcl_out_place_now(struct kmcl_packet *p, const void *payload, uint32_t
 	if (!NT_SUCCESS(status))
 		kmcl_bounce_give(p);
 	spin_unlock(&ch->out.lock);
+	bounced_ahead(ch, held);
 	after_run(ch, &a);
 	return status;
+}
+
+static enum vmbus_ring_result write_now(struct kmcl_channel *ch, const void *payload, uint32_t size)
+{
+	if (kmcl_is_pipe(ch))
+		return write_message(ch, payload, size);
+	return vmbus_ring_write_inband(&ch->port.out, VMBUS_PKT_INBAND, 0, 0, payload, size);
 }
 
 NTSTATUS kmcl_out_send_now(struct kmcl_channel *ch, const void *payload, uint32_t size)
@@ -442,8 +517,7 @@ NTSTATUS kmcl_out_send_now(struct kmcl_channel *ch, const void *payload, uint32_
 	spin_lock(&ch->out.lock);
 	if (refused(ch)) {
 		status = STATUS_DEVICE_REMOVED;
-	} else if (direct(ch) && vmbus_ring_write_inband(&ch->port.out, VMBUS_PKT_INBAND, 0, 0,
-							 payload, size) == VMBUS_RING_OK) {
+	} else if (direct(ch) && write_now(ch, payload, size) == VMBUS_RING_OK) {
 		kmcl_count(&ch->counters.packets_sent, 1);
 		kmcl_count(&ch->counters.bytes_sent, size);
 		publish(ch, &a);
@@ -509,8 +583,6 @@ void kmcl_out_answer(struct kmcl_channel *ch, struct kmcl_incoming *in, const vo
 				memmove(in->buffer, data, size);
 			in->answer_size = size;
 			in->next = NULL;
-			atomic_store_explicit(&in->state, KMCL_INCOMING_ANSWERED,
-					      memory_order_relaxed);
 			if (ch->out.answers)
 				ch->out.answers_tail->next = in;
 			else

@@ -13,13 +13,6 @@ static VOID default_routine(VMBPACKET packet, NTSTATUS status, PVOID buffer, UIN
 	VmbPacketFree(packet);
 }
 
-static struct kmcl_packet *packet_of(VMBPACKET handle)
-{
-	struct kmcl_packet *p = (struct kmcl_packet *)handle;
-
-	return p && p->magic == KMCL_PACKET_MAGIC ? p : NULL;
-}
-
 static uint32_t packet_state(struct kmcl_packet *p)
 {
 	return atomic_load_explicit(&p->state, memory_order_acquire);
@@ -59,7 +52,7 @@ static void drop_lookaside(struct kmcl_channel *ch)
 	while (p) {
 		struct kmcl_packet *next = p->next;
 
-		p->magic = 0;
+		kmcl_entry_give(ch->slot, p->entry);
 		free(p);
 		p = next;
 	}
@@ -88,24 +81,45 @@ static struct kmcl_packet *take_spare(struct kmcl_channel *ch, size_t size)
 	return p;
 }
 
-static void packet_reset(struct kmcl_packet *p, struct kmcl_channel *ch)
+static void packet_reset(struct kmcl_packet *p, struct kmcl_channel *ch, struct kmcl_entry *entry)
 {
 	memset(p, 0, sizeof(*p));
 	p->magic = KMCL_PACKET_MAGIC;
 	p->channel = ch;
+	p->owner = ch->handle;
+	p->entry = entry;
+	p->handle = entry ? kmcl_entry_begin(ch->slot, entry) : (uintptr_t)p;
 	atomic_store_explicit(&p->state, KMCL_PACKET_IDLE, memory_order_release);
+}
+
+static struct kmcl_packet *new_packet(struct kmcl_channel *ch, size_t size,
+				      struct kmcl_entry **entry)
+{
+	struct kmcl_packet *p = malloc(size);
+
+	if (!p)
+		return NULL;
+	spin_lock(&ch->packets.lock);
+	*entry = kmcl_entry_take(ch->slot, p);
+	spin_unlock(&ch->packets.lock);
+	if (!*entry) {
+		free(p);
+		return NULL;
+	}
+	return p;
 }
 
 struct kmcl_packet *kmcl_packet_alloc(struct kmcl_channel *ch, bool counted)
 {
 	size_t size = kmcl_packet_size(ch);
 	struct kmcl_packet *p = take_spare(ch, size);
+	struct kmcl_entry *entry = p ? p->entry : NULL;
 
 	if (!p)
-		p = malloc(size);
+		p = new_packet(ch, size, &entry);
 	if (!p)
 		return NULL;
-	packet_reset(p, ch);
+	packet_reset(p, ch, entry);
 	p->allocated = counted;
 	if (counted)
 		atomic_fetch_add(&ch->packets.live, 1);
@@ -119,6 +133,7 @@ void kmcl_packet_free(struct kmcl_packet *p)
 	struct kmcl_channel *ch = p->channel;
 	bool counted = p->allocated, keep;
 
+	kmcl_entry_end(p->entry);
 	atomic_store_explicit(&p->state, KMCL_PACKET_FREED, memory_order_release);
 	spin_lock(&ch->packets.lock);
 	keep = ch->packets.spare < KMCL_PACKET_LOOKASIDE;
@@ -127,7 +142,7 @@ void kmcl_packet_free(struct kmcl_packet *p)
 		ch->packets.free = p;
 		ch->packets.spare++;
 	} else {
-		p->magic = 0;
+		kmcl_entry_give(ch->slot, p->entry);
 	}
 	spin_unlock(&ch->packets.lock);
 	if (!keep)
@@ -146,23 +161,23 @@ VMBPACKET VmbPacketAllocate(VMBCHANNEL Channel)
 	p = kmcl_packet_alloc(ch, true);
 	if (p)
 		p->routine = default_routine;
-	return (VMBPACKET)p;
+	return p ? kmcl_packet_handle(p) : NULL;
 }
 
 VOID VmbPacketFree(VMBPACKET VmbPacket)
 {
-	struct kmcl_packet *p = packet_of(VmbPacket);
+	struct kmcl_packet *p = kmcl_packet_of(VmbPacket);
 	uint32_t idle = KMCL_PACKET_IDLE;
 
 	if (!p || !p->allocated) {
 		nt_violation("packet-free", "VmbPacketFree: %s",
-			     p ? "the packet is not from VmbPacketAllocate" : "not a packet");
+			     p ? "the packet is not from VmbPacketAllocate"
+			       : "not a packet, or free already");
 		return;
 	}
 	if (!atomic_compare_exchange_strong(&p->state, &idle, KMCL_PACKET_BUSY)) {
-		nt_violation("packet-free", "VmbPacketFree: the packet of channel %s is %s",
-			     p->channel->config.name,
-			     idle == KMCL_PACKET_FREED ? "free already" : "in flight");
+		nt_violation("packet-free", "VmbPacketFree: the packet of channel %s is in flight",
+			     p->channel->config.name);
 		return;
 	}
 	kmcl_packet_free(p);
@@ -189,13 +204,13 @@ NTSTATUS VmbPacketInitialize(VMBCHANNEL Channel, VMBPACKET VmbPacket, UINT32 Byt
 		return STATUS_INVALID_PARAMETER_2;
 	if (ByteCount < kmcl_packet_size(ch))
 		return STATUS_INVALID_PARAMETER_3;
-	packet_reset((struct kmcl_packet *)VmbPacket, ch);
+	packet_reset((struct kmcl_packet *)VmbPacket, ch, NULL);
 	return STATUS_SUCCESS;
 }
 
 VMBCHANNEL VmbPacketGetChannel(VMBPACKET PacketObject)
 {
-	struct kmcl_packet *p = packet_of(PacketObject);
+	struct kmcl_packet *p = kmcl_packet_of(PacketObject);
 
 	if (!p) {
 		nt_violation("bad-handle", "VmbPacketGetChannel: not a packet");
@@ -206,7 +221,7 @@ VMBCHANNEL VmbPacketGetChannel(VMBPACKET PacketObject)
 
 PVOID VmbPacketGetPointer(VMBPACKET PacketObject)
 {
-	struct kmcl_packet *p = packet_of(PacketObject);
+	struct kmcl_packet *p = kmcl_packet_of(PacketObject);
 
 	if (!p) {
 		nt_violation("bad-handle", "VmbPacketGetPointer: not a packet");
@@ -217,7 +232,7 @@ PVOID VmbPacketGetPointer(VMBPACKET PacketObject)
 
 VOID VmbPacketSetPointer(VMBPACKET PacketObject, PVOID Pointer)
 {
-	struct kmcl_packet *p = packet_of(PacketObject);
+	struct kmcl_packet *p = kmcl_packet_of(PacketObject);
 
 	if (!p) {
 		nt_violation("bad-handle", "VmbPacketSetPointer: not a packet");
@@ -229,7 +244,7 @@ VOID VmbPacketSetPointer(VMBPACKET PacketObject, PVOID Pointer)
 VOID VmbPacketSetCompletionRoutine(VMBPACKET PacketObject,
 				   PFN_VMB_PACKET_COMPLETION_ROUTINE CompletionRoutine)
 {
-	struct kmcl_packet *p = packet_of(PacketObject);
+	struct kmcl_packet *p = kmcl_packet_of(PacketObject);
 
 	if (!p || !CompletionRoutine) {
 		nt_violation("completion-routine", "VmbPacketSetCompletionRoutine: %s",
@@ -254,7 +269,7 @@ static bool sends_in_suspend(struct kmcl_packet *p)
 /* Takes an idle packet for a send. NULL: STATUS_INVALID_PARAMETER_1. */
 static struct kmcl_packet *packet_take(VMBPACKET handle)
 {
-	struct kmcl_packet *p = packet_of(handle);
+	struct kmcl_packet *p = kmcl_packet_of(handle);
 	uint32_t idle = KMCL_PACKET_IDLE;
 
 	if (!p || !p->routine ||
@@ -281,7 +296,7 @@ static NTSTATUS check_inline(struct kmcl_packet *p, const void *buffer, uint32_t
 {
 	if (!buffer && size)
 		return STATUS_INVALID_PARAMETER_2;
-	if (size > p->channel->config.max_packet)
+	if (size > kmcl_max_payload(p->channel))
 		return STATUS_INVALID_PARAMETER_3;
 	if (sends_in_suspend(p))
 		return STATUS_INVALID_DEVICE_STATE;
@@ -304,7 +319,7 @@ static NTSTATUS prepare_send(struct kmcl_packet *p, const void *buffer, uint32_t
 	p->wait = flags & VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION;
 	if ((flags & ~allowed) || (mdl && !p->wait))
 		return STATUS_INVALID_PARAMETER_5;
-	if (mdl && p->channel->server)
+	if ((mdl && p->channel->server) || (p->wait && kmcl_is_pipe(p->channel)))
 		return STATUS_NOT_SUPPORTED;
 	return mdl ? kmcl_external_from_mdl(p, mdl, 0, 0, false) : STATUS_SUCCESS;
 }
@@ -342,7 +357,7 @@ NTSTATUS VmbPacketSendWithExternalMdl(VMBPACKET PacketObject, PVOID Buffer, UINT
 	if ((Flags & ~(UINT32)VMBUS_CHANNEL_FORMAT_FLAGS) ||
 	    !(Flags & VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION))
 		return packet_return(p, STATUS_INVALID_PARAMETER_7);
-	if (p->channel->server)
+	if (p->channel->server || kmcl_is_pipe(p->channel))
 		return packet_return(p, STATUS_NOT_SUPPORTED);
 	p->wait = true;
 	status = kmcl_external_from_mdl(p, ExternalDataMdl, MdlOffset, MdlLength,
@@ -371,7 +386,7 @@ NTSTATUS VmbPacketSendWithExternalPfns(VMBPACKET PacketObject, PVOID Buffer, UIN
 		return packet_return(p, STATUS_INVALID_PARAMETER_5);
 	if ((Flags & ~allowed) || !(Flags & VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION))
 		return packet_return(p, STATUS_INVALID_PARAMETER_6);
-	if (p->channel->server)
+	if (p->channel->server || kmcl_is_pipe(p->channel))
 		return packet_return(p, STATUS_NOT_SUPPORTED);
 	p->wait = true;
 	status = kmcl_external_from_pfns(p, ExternalDataPfns, PfnLength);

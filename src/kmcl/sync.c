@@ -42,7 +42,7 @@ static void finish(struct kmcl_channel *ch, struct kmcl_sync *s, NTSTATUS status
 
 static VOID sync_routine(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32 size)
 {
-	struct kmcl_packet *p = (struct kmcl_packet *)packet;
+	struct kmcl_packet *p = kmcl_packet_of(packet);
 	struct kmcl_channel *ch = p->channel;
 	struct kmcl_sync *s;
 
@@ -133,7 +133,7 @@ static NTSTATUS check_arguments(struct kmcl_channel *ch, const void *buffer, uin
 
 	if (!buffer && size)
 		return STATUS_INVALID_PARAMETER_2;
-	if (size > ch->config.max_packet)
+	if (size > kmcl_max_payload(ch))
 		return STATUS_INVALID_PARAMETER_3;
 	if ((flags & ~allowed) || (mdl && !wait) || (ch->server && wait))
 		return STATUS_INVALID_PARAMETER_5;
@@ -143,6 +143,8 @@ static NTSTATUS check_arguments(struct kmcl_channel *ch, const void *buffer, uin
 		return STATUS_INVALID_PARAMETER_7;
 	if (ch->server && (!timeout || timeout->QuadPart))
 		return STATUS_INVALID_PARAMETER_8;
+	if (wait && kmcl_is_pipe(ch))
+		return STATUS_NOT_SUPPORTED;
 	return STATUS_SUCCESS;
 }
 
