@@ -145,6 +145,7 @@ static void free_rings_locked(struct part_client_channel *ch, struct part_port *
 	uint32_t pages = rings->pages;
 
 	port->ring_private = NULL;
+	client_monitor_forget(ch);
 	if (rings->announced)
 		delete_gpadl(ch, rings->gpadl);
 	port_rings_unmap(ch->ep, rings);
@@ -157,9 +158,10 @@ static void set_port(struct part_client_channel *ch, struct part_port *port, uin
 
 	port->ep = ep;
 	port->relid = ch->offer.relid;
-	port->event_flag = ch->offer.relid;
+	port->event_flag = ch->signal.event_flag ? ch->signal.event_flag : ch->offer.relid;
 	port->dispatcher = (vp == VMBUS_VP_NONE ? port->relid : vp) % ep->dispatcher_count;
-	port->peer.connection_id = ch->offer.connection_id;
+	port->peer.connection_id =
+		ch->signal.connection_id ? ch->signal.connection_id : ch->offer.connection_id;
 	port->peer.muted = false;
 	port->peer.shared = !ch->offer.dedicated_interrupt;
 	port->signals_sent = 0;
@@ -168,17 +170,19 @@ static void set_port(struct part_client_channel *ch, struct part_port *port, uin
 
 /* ---- open and close ---- */
 
-static int open_with_rings(struct part_client_channel *ch, const struct port_rings *rings,
+static int open_with_rings(struct part_client_channel *ch, const struct part_port *port,
 			   uint32_t out_pages, uint32_t vp, uint32_t *status)
 {
+	const struct port_rings *rings = port->ring_private;
 	struct part_endpoint *ep = ch->ep;
 	struct client_request r = {.kind = REQUEST_OPEN, .channel = ch->offer.channel};
 	struct vmbus_client_open open = {
 		.ring_gpadl = rings->gpadl,
 		.downstream_page = out_pages,
 		.target_vp = vp,
-		.connection_id = ch->offer.connection_id,
-		.event_flag = (uint16_t)ch->offer.relid,
+		.connection_id = port->peer.connection_id,
+		.event_flag = (uint16_t)port->event_flag,
+		.open_flags = ch->signal.redirect,
 	};
 	int error = endpoint_errno(vmbus_client_open(ep->cli->c, ch->offer.channel, &open));
 
@@ -224,16 +228,21 @@ int part_client_open(struct part_client_channel *ch, struct part_port *port, uin
 	error = make_rings(ep, port, out_pages, in_pages, &words);
 	if (error)
 		return error;
-	set_port(ch, port, vp);
 	pthread_mutex_lock(&ep->lock);
 	client_hold(ch);
 	rings = port->ring_private;
-	error = announce(ch, rings, words);
-	if (!error)
-		error = open_with_rings(ch, rings, out_pages, vp, status);
+	set_port(ch, port, vp);
+	error = client_flag_taken(ch, port->event_flag) ? -EEXIST : announce(ch, rings, words);
+	if (!error) {
+		client_monitor_begin(ch, port, vp);
+		error = open_with_rings(ch, port, out_pages, vp, status);
+	}
+	ch->signal = (struct part_client_signal){0};
 	rings->opening = false;
-	if (error)
+	if (error) {
+		client_monitor_end(ch);
 		free_rings_locked(ch, port);
+	}
 	client_unhold(ch);
 	pthread_mutex_unlock(&ep->lock);
 	free(words);
@@ -245,6 +254,7 @@ void part_client_close(struct part_client_channel *ch)
 	struct part_endpoint *ep = ch->ep;
 
 	pthread_mutex_lock(&ep->lock);
+	client_monitor_end(ch);
 	if (!ch->rescinded) {
 		vmbus_client_close(ep->cli->c, ch->offer.channel);
 		client_carry_out_actions(ep);

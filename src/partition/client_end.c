@@ -186,6 +186,7 @@ static bool carry_out(struct part_endpoint *ep, const struct vmbus_client_action
 	case VMBUS_CLIENT_CONNECTED:
 		if (a->connected.version < VMBUS_V2_4)
 			endpoint_share_interrupts(ep, interrupt_page(ep));
+		client_monitor_use(ep, a->connected.monitor_child_to_parent);
 		kmcl_log(KMCL_LOG_INFO, PART_SUBSYSTEM, ep->id, 0, "connected, version %u.%u",
 			 a->connected.version >> 16, a->connected.version & 0xffff);
 		break;
@@ -211,6 +212,10 @@ static bool carry_out(struct part_endpoint *ep, const struct vmbus_client_action
 		answer(ep, REQUEST_GPADL_TEARDOWN, a);
 		break;
 	case VMBUS_CLIENT_MODIFY_RESULT:
+		answer(ep, REQUEST_MODIFY, a);
+		break;
+	case VMBUS_CLIENT_CONNECTION_MODIFIED:
+		answer(ep, REQUEST_MODIFY_CONNECTION, a);
 		break;
 	case VMBUS_CLIENT_UNLOADED:
 		set_link(ep, LINK_UNLOADED);
@@ -320,12 +325,27 @@ static struct vmbus_client *create_client(struct part_endpoint *ep)
 	struct vmbus_client_config config = {
 		.max_version = o->max_version,
 		.features = o->features,
+		.vtl = o->vtl,
 		.interrupt_page = interrupt_gpa(ep->cli),
+		.monitor_parent_to_child = ep->cli->monitor_gpa,
+		.monitor_child_to_parent = ep->cli->monitor_gpa + PART_PAGE_SIZE,
 		.limits = {.channels = o->limits.channels, .gpadls = o->limits.gpadls},
 		.allocator = *endpoint_allocator(),
 	};
 
 	return vmbus_client_create(&config);
+}
+
+/* Interrupts that an open redirects come to a SINT of their own. */
+static int listen_to_redirected(struct part_endpoint *ep, uint32_t vp)
+{
+	uint8_t sint = ep->part->options.redirect_sint;
+
+	if (!sint || sint == VMBUS_SINT)
+		return 0;
+	atomic_store(&ep->dispatchers[vp].redirected,
+		     synic_flags(simp_of(ep, vp) + PART_PAGE_SIZE, sint));
+	return ep->guest->unmask_sint(ep->transport, vp, sint, true);
 }
 
 static int start_synic(struct part_endpoint *ep)
@@ -348,6 +368,8 @@ static int start_synic(struct part_endpoint *ep)
 		uint64_t simp = ce->synic_gpa + i * 2ull * PART_PAGE_SIZE;
 
 		error = ep->guest->enable_synic(ep->transport, i, simp, simp + PART_PAGE_SIZE);
+		if (!error)
+			error = listen_to_redirected(ep, i);
 	}
 	return error;
 }
@@ -374,6 +396,8 @@ int client_end_start(struct part_endpoint *ep)
 	outgoing_init(&ce->outgoing);
 	ce->vps = ep->part->options.vps;
 	error = part_pages_alloc(ep, 2 * ce->vps + 1, &ce->synic_gpa);
+	if (!error)
+		error = part_pages_alloc(ep, MONITOR_PAGES, &ce->monitor_gpa);
 	if (error)
 		return error;
 	ce->c = create_client(ep);
@@ -397,6 +421,7 @@ static void unload(struct part_endpoint *ep)
 	struct timespec t = {.tv_sec = (time_t)(until / 1000000000u),
 			     .tv_nsec = (long)(until % 1000000000u)};
 
+	client_monitor_stop(ep);
 	if (ep->cli->link != LINK_UP || vmbus_client_unload(ep->cli->c))
 		return;
 	client_carry_out_actions(ep);
@@ -440,6 +465,7 @@ static int reconnect(struct part_endpoint *ep)
 	struct client_end *ce = ep->cli;
 	int error;
 
+	client_monitor_stop(ep);
 	vmbus_client_lost(ce->c);
 	endpoint_share_interrupts(ep, NULL);
 	outgoing_clear(&ce->outgoing);

@@ -8,7 +8,9 @@
 enum client_request_kind {
 	REQUEST_OPEN,
 	REQUEST_GPADL_CREATE,
-	REQUEST_GPADL_TEARDOWN
+	REQUEST_GPADL_TEARDOWN,
+	REQUEST_MODIFY,
+	REQUEST_MODIFY_CONNECTION
 };
 
 /* A caller that waits for the host's answer; on its stack. */
@@ -33,6 +35,14 @@ struct part_client_channel {
 	bool in_rescind; /* the owner is being told */
 	const struct part_client_channel_ops *ops;
 	void *owner;
+
+	struct part_client_signal signal; /* of the next open */
+	/* of the present open */
+	struct part_port *port; /* NULL: not open, or no longer */
+	bool interrupts;        /* the open named a VP */
+	void *monitor_page;     /* until its rings go; NULL: no monitor stands for its signals */
+	bool latency_set;
+	uint16_t latency_before;
 };
 
 struct client_listener {
@@ -67,7 +77,9 @@ struct client_end {
 	uint64_t retry_at; /* of the head of `outgoing` */
 	bool resetting;
 
-	uint64_t synic_gpa; /* two pages a VP: messages, event flags; the interrupt page */
+	uint64_t synic_gpa;    /* two pages a VP: messages, event flags; the interrupt page */
+	uint64_t monitor_gpa;  /* our two monitor pages, toward us first; 0: none */
+	uint8_t *monitor_page; /* toward the host, ours or the host's own; NULL: none */
 	uint32_t vps;
 	uint64_t bad_messages;
 	struct hv_flags *flags[PART_MAX_DISPATCHERS];
@@ -80,6 +92,22 @@ void client_carry_out_actions(struct part_endpoint *ep);
 void client_await(struct part_endpoint *ep, struct client_request *r, uint32_t relid,
 		  const char *what);
 void client_request_begin(struct client_end *ce, struct client_request *r);
+
+/* ---- client_signal.c ---- */
+/* Whether another channel, open or not, answers to that event flag. */
+bool client_flag_taken(const struct part_client_channel *ch, uint32_t flag);
+
+/* ---- client_monitor.c ---- */
+#define MONITOR_PAGES 2u
+/* The page that a new connection signals with; 0: none. */
+void client_monitor_use(struct part_endpoint *ep, uint64_t gpa);
+/* The connection ends, or is about to: no bit is set from here on. */
+void client_monitor_stop(struct part_endpoint *ep);
+/* An open's signals go by its monitor, if it has one. */
+void client_monitor_begin(struct part_client_channel *ch, struct part_port *port, uint32_t vp);
+void client_monitor_end(struct part_client_channel *ch);
+/* The open's rings go: its latency is the host's again. */
+void client_monitor_forget(struct part_client_channel *ch);
 
 /* ---- client_offers.c: listeners, claims, upcalls ---- */
 void client_offered(struct part_endpoint *ep, const struct vmbus_client_offer *offer);

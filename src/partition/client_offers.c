@@ -38,6 +38,7 @@ void client_rescinded(struct part_endpoint *ep, const struct vmbus_client_action
 		vmbus_client_release(ep->cli->c, a->channel);
 		return;
 	}
+	client_monitor_end(ch);
 	ch->rescinded = true;
 	ep->cli->to_withdraw++;
 	pthread_cond_broadcast(&ep->changed);

@@ -149,18 +149,21 @@ static void take_channel_flags(struct part_dispatcher *d, struct hv_flags *flags
 static void take_flags(struct part_dispatcher *d)
 {
 	struct hv_flags *shared = atomic_load(&d->shared);
+	struct hv_flags *redirected = atomic_load(&d->redirected);
 	bool look = shared && atomic_load(&d->flags->word[0]) & hv_flag_order(1);
 
 	if (look)
 		atomic_fetch_and(&d->flags->word[0], ~hv_flag_order(1));
 	take_channel_flags(d, d->flags, true);
+	if (redirected)
+		take_channel_flags(d, redirected, true);
 	if (look)
 		take_channel_flags(d, shared, true);
 }
 
 static void attach(struct part_dispatcher *d, struct part_port *port)
 {
-	uint32_t channel = port->relid % PART_CHANNELS;
+	uint32_t channel = port->event_flag % PART_CHANNELS;
 
 	if (d->attached[channel]) {
 		kmcl_log(KMCL_LOG_ERROR, "partition", d->partition, channel,
@@ -177,7 +180,7 @@ static void attach(struct part_dispatcher *d, struct part_port *port)
 
 static void detach(struct part_dispatcher *d, struct part_port *port)
 {
-	uint32_t channel = port->relid % PART_CHANNELS;
+	uint32_t channel = port->event_flag % PART_CHANNELS;
 
 	if (port->dispatch.place == PLACE_ACTIVE)
 		leave_active(d, port);

@@ -25,8 +25,10 @@ struct part_port_map {
 struct part_dispatcher {
 	/* [a] any thread, atomics  [l] under lock  [d] the dispatcher's thread alone */
 	struct part_event event; /* [a] */
-	struct hv_flags kicks;   /* [a] by channel id, from this end */
-	struct hv_flags *flags;  /* [a] by channel id, from the other end */
+	struct hv_flags kicks;   /* [a] by event flag, from this end */
+	struct hv_flags *flags;  /* [a] by event flag, from the other end */
+	/* [a] the same at another SINT; NULL: none */
+	_Atomic(struct hv_flags *) redirected;
 	/* [a] flag 0 means: look here; below version 2.4 */
 	_Atomic(struct hv_flags *) shared;
 	atomic_bool stop;        /* [a] */
@@ -45,7 +47,7 @@ struct part_dispatcher {
 	uint64_t poll_ns, poll_max;                /* [d] */
 	struct part_port *active[PART_CHANNELS];   /* [d] polled */
 	struct part_port *timed[PART_CHANNELS];    /* [d] wait for a time */
-	struct part_port *attached[PART_CHANNELS]; /* [d] by channel id */
+	struct part_port *attached[PART_CHANNELS]; /* [d] by event flag */
 
 	struct part_dispatcher *all; /* of the endpoint, for flags that came to the wrong one */
 	uint32_t count, index;

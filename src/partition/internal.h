@@ -82,6 +82,8 @@ struct part {
 	uint32_t id;
 	struct part_options options;
 	struct part_endpoint server, client;
+	uint64_t monitor_gpa; /* of the host's own two monitor pages, toward the guest first; 0:
+				 none */
 	void *transport;
 	void (*transport_destroy)(void *transport);
 };

@@ -234,6 +234,23 @@ static int enable_synic(void *transport, uint32_t vp, uint64_t simp_gpa, uint64_
 	return 0;
 }
 
+/* Messages that found the SINT masked are tried again. */
+static int unmask_sint(void *transport, uint32_t vp, uint8_t sint, bool unmasked)
+{
+	struct loopback *l = transport;
+
+	if (vp >= l->vps || sint >= SYNIC_SINTS)
+		return -EINVAL;
+	if (!unmasked) {
+		atomic_fetch_and(&l->vp[vp].unmasked, ~(1u << sint));
+		return 0;
+	}
+	atomic_fetch_or(&l->vp[vp].unmasked, 1u << sint);
+	if (atomic_load(&l->host_started))
+		part_event_raise(l->host.messages);
+	return 0;
+}
+
 static bool is_message_port(const struct loopback *l, uint32_t connection_id)
 {
 	for (uint32_t i = 0; i < l->port_count; i++)
@@ -318,6 +335,7 @@ const struct part_guest_ops loopback_guest_ops = {
 	.start = guest_start,
 	.stop = guest_stop,
 	.enable_synic = enable_synic,
+	.unmask_sint = unmask_sint,
 	.post_message = post_message,
 	.signal_event = signal_event,
 	.end_of_message = end_of_message,

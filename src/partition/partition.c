@@ -8,9 +8,11 @@
 #include "partition/internal.h"
 #include "partition/loopback.h"
 #include "partition/synic.h"
+#include "vmbus/wire.h"
 
 #define DEFAULT_MEMORY   (256ull << 20)
 #define DEFAULT_STITCHES 16384u
+#define MONITOR_PAGES    2u
 
 static uint32_t processors(void)
 {
@@ -36,8 +38,23 @@ static int complete_options(struct part_options *o)
 	o->vps = or_default(o->vps, processors(), SYNIC_MAX_VPS);
 	o->server_dispatchers =
 		or_default(o->server_dispatchers, processors(), PART_MAX_DISPATCHERS);
+	if (o->redirect_sint >= SYNIC_SINTS)
+		return -EINVAL;
+	if (o->server_monitor)
+		o->features |= VMBUS_FEATURE_SERVER_MONITOR;
 	o->stitches = or_default(o->stitches, DEFAULT_STITCHES, UINT32_MAX);
 	return 0;
+}
+
+/* The host's own pages are the last of memory, and none that the guest would use for itself. */
+static uint64_t guest_pages(struct part *p)
+{
+	uint64_t pages = p->options.memory >> PART_PAGE_SHIFT;
+
+	if (!p->options.server_monitor)
+		return pages;
+	p->monitor_gpa = (pages - MONITOR_PAGES) << PART_PAGE_SHIFT;
+	return pages - MONITOR_PAGES;
 }
 
 /* The client makes the memory and the host is handed a descriptor, as over any transport. */
@@ -60,7 +77,7 @@ static int open_memory(struct part *p)
 				 &p->client.memory);
 	if (error)
 		return error;
-	error = page_pool_init(&p->client.pages, size >> PART_PAGE_SHIFT);
+	error = page_pool_init(&p->client.pages, guest_pages(p));
 	if (error)
 		return error;
 	p->client.blocks = block_pool_create(&p->client.pages, p->client.memory.base);

@@ -33,10 +33,15 @@ struct part_options {
 	uint64_t memory; /**< bytes of guest memory, default 256 MiB */
 	uint32_t vps;    /**< guest processors = client dispatchers; default: processors */
 	uint32_t server_dispatchers; /**< default: processors */
-	int64_t poll_ns;      /**< longest poll before blocking; 0: default, -1: never poll */
-	uint32_t max_version; /**< of both ends; 0: 6.0 */
-	uint32_t features;
-	uint32_t stitches; /**< stitched runs an endpoint may hold, default 16384 */
+	int64_t poll_ns;       /**< longest poll before blocking; 0: default, -1: never poll */
+	uint32_t max_version;  /**< of both ends; 0: 6.0 */
+	uint32_t features;     /**< feature flags that both ends want at 6.0 */
+	bool server_monitor;   /**< the host gives the monitor pages (feature 0x40), if asked at 6.0
+				*/
+	uint8_t vtl;           /**< the VTL whose guest the bus serves; others are not heard */
+	uint8_t redirect_sint; /**< where interrupts go that an open redirects (feature 0x02); 0: 2
+				*/
+	uint32_t stitches;     /**< stitched runs an endpoint may hold, default 16384 */
 	struct vmbus_server_limits limits;
 };
 
@@ -102,7 +107,7 @@ struct part_port {
 	/* the dispatcher's own */
 	struct part_endpoint *ep;
 	uint32_t dispatcher;
-	uint32_t event_flag; /**< our incoming event flag */
+	uint32_t event_flag; /**< our incoming event flag, which no other port of this end has */
 	uint32_t relid;
 	struct { /**< where our signals go */
 		uint32_t connection_id;
@@ -121,8 +126,13 @@ struct part_port {
 		uint32_t active_index, timed_index;
 		uint64_t last_work, deadline;
 	} dispatch;
+	struct {                      /**< client: the bit that stands for a signal */
+		_Atomic(void *) page; /**< toward the host; NULL: signals are hypercalls */
+		uint8_t id;
+		atomic_bool hurried; /**< no latency is wanted: hypercalls all the same */
+	} monitor;
 	_Atomic uint32_t gate;       /**< server: whether signals may leave yet */
-	_Atomic uint32_t signalling; /**< server: threads in part_port_signal */
+	_Atomic uint32_t signalling; /**< threads that are setting a flag or a monitor's bit */
 	_Atomic bool signal_owed;    /**< server: one was held back */
 	uint64_t signals_sent, signals_taken;
 	struct part_mapping map_in[2], map_out[2];
@@ -226,6 +236,31 @@ void part_client_close(struct part_client_channel *ch);
 /** Tears the ring GPADL down, waits for it, frees the rings' pages. After close or rescind. Blocks.
  *  Does nothing to an open under way, which frees its rings itself when it fails. */
 void part_client_free_rings(struct part_client_channel *ch, struct part_port *port);
+
+/** How the signals of the next open go, where the host lets the guest choose. */
+struct part_client_signal {
+	/** Feature 0x01. 0: those of the offer. No other open channel of this end has the flag. */
+	uint32_t connection_id; /**< to the host; 8.. */
+	uint16_t event_flag;    /**< from the host; 1..2047 */
+	bool redirect; /**< feature 0x02: interrupts at the SINT that the host redirects to */
+};
+/** -ENOTSUP: the feature was not granted; -EINVAL; -EEXIST: the flag is another channel's; -EBUSY:
+ * open. */
+int part_client_set_signal(struct part_client_channel *ch, const struct part_client_signal *signal);
+
+/** Moves an open channel's interrupts to another VP and its port to that VP's dispatcher. Blocks
+ *  until the host answered, below version 5.3 not even that. The port stays attached, and nobody
+ *  attaches or detaches it meanwhile. Not from the port's own dispatcher.
+ *  -ENODEV: not open, or gone; -EINVAL: no such VP, or opened without interrupts; -ENOTSUP: below
+ *  version 4.1; -EBUSY: a move is under way; -ECONNREFUSED. */
+int part_client_move(struct part_client_channel *ch, uint32_t vp);
+
+/** How long the host may let a signal of an open channel wait, in units of 100 ns, until its rings
+ *  are freed; 0: not at all. -ENOTSUP: no monitor stands for this channel's signals. */
+int part_client_set_latency(struct part_client_channel *ch, uint16_t latency, uint16_t *before);
+/** Replaces the monitor pages by new ones, or by none. Blocks until the host answered.
+ *  -ENOTSUP: not possible on this connection; -ECONNREFUSED: a channel that uses one is open. */
+int part_client_move_monitor(struct part_endpoint *ep, bool pages);
 
 /** Ranges as in struct part_gpadl.words. Blocks until created. -ECONNREFUSED, -ENODEV, -ENOSPC,
  * -EINVAL. `read_only` is told to the host where it can be (docs/wire-notes.md). */

@@ -2,10 +2,12 @@
 /* An open channel's place on a dispatcher, and its signals to the other end. */
 #include "base/clock.h"
 #include "partition/internal.h"
+#include "vmbus/monitor.h"
 
 static struct part_dispatcher *dispatcher_of(const struct part_port *port)
 {
-	return &port->ep->dispatchers[port->dispatcher];
+	/* A channel that moves takes its port to another dispatcher. */
+	return &port->ep->dispatchers[__atomic_load_n(&port->dispatcher, __ATOMIC_RELAXED)];
 }
 
 static void command(struct part_dispatcher *d, struct part_port *port, bool wanted)
@@ -51,7 +53,7 @@ void part_port_kick(struct part_port *port)
 	struct part_dispatcher *d = dispatcher_of(port);
 
 	/* The line is raised even if the flag was set: who set it may not have come so far. */
-	hv_flag_set(&d->kicks, port->relid % PART_CHANNELS);
+	hv_flag_set(&d->kicks, port->event_flag % PART_CHANNELS);
 	part_event_raise(&d->event);
 }
 
@@ -72,6 +74,22 @@ static void signal_guest(struct part_port *port)
 	ep->host->set_flag(ep->transport, vp, port->peer.sint, port->peer.flag);
 }
 
+/* The count makes who takes the page away wait for who is writing to it. */
+static bool signal_by_monitor(struct part_port *port)
+{
+	void *page;
+
+	if (!atomic_load_explicit(&port->monitor.page, memory_order_relaxed) ||
+	    atomic_load_explicit(&port->monitor.hurried, memory_order_relaxed))
+		return false;
+	atomic_fetch_add(&port->signalling, 1);
+	page = atomic_load(&port->monitor.page);
+	if (page)
+		vmbus_monitor_signal(page, port->monitor.id);
+	atomic_fetch_sub(&port->signalling, 1);
+	return page != NULL;
+}
+
 static void signal_host(struct part_port *port)
 {
 	struct part_endpoint *ep = port->ep;
@@ -81,6 +99,8 @@ static void signal_host(struct part_port *port)
 	if (page && port->peer.shared)
 		hv_flag_set((struct hv_flags *)(void *)(page + PART_INTERRUPT_TO_HOST),
 			    port->relid);
+	if (signal_by_monitor(port))
+		return;
 	ep->guest->signal_event(ep->transport, port->peer.connection_id, 0);
 }
 

@@ -17,8 +17,6 @@
 /* A guest may have thrown away what came before it was ready for its open's result. */
 #define RECHECK_NS 100000000u
 
-static void carry_out_actions(struct part_endpoint *ep);
-
 /* ---- posting ---- */
 
 /* From OPEN_RESULT on the guest may be signalled. */
@@ -83,57 +81,6 @@ static bool post(struct part_endpoint *ep, const struct vmbus_server_action *a)
 	}
 	memcpy(m.data, a->message.data, m.size);
 	return outgoing_push(&ep->srv->outgoing, &m);
-}
-
-/* ---- GPADLs in use ---- */
-
-static struct gpadl_use **find_use(struct part_server_channel *ch, uint32_t gpadl)
-{
-	struct gpadl_use **u = &ch->uses;
-
-	while (*u && (*u)->gpadl != gpadl)
-		u = &(*u)->next;
-	return u;
-}
-
-static int use_gpadl(struct part_server_channel *ch, uint32_t gpadl, bool ring)
-{
-	struct gpadl_use *u;
-
-	if (*find_use(ch, gpadl))
-		return -EBUSY;
-	u = calloc(1, sizeof(*u));
-	if (!u)
-		return -ENOMEM;
-	*u = (struct gpadl_use){.next = ch->uses, .gpadl = gpadl, .ring = ring};
-	ch->uses = u;
-	return 0;
-}
-
-/* The last access is over: a teardown that waited for that goes on. */
-static void end_use(struct part_server_channel *ch, uint32_t gpadl)
-{
-	struct gpadl_use **link = find_use(ch, gpadl);
-	struct gpadl_use *u = *link;
-	bool teardown;
-
-	if (!u)
-		return;
-	teardown = u->teardown;
-	*link = u->next;
-	free(u);
-	if (teardown)
-		vmbus_server_gpadl_released(ch->ep->srv->s, ch->id, gpadl);
-}
-
-static void gpadl_teardown(struct part_server_channel *ch, uint32_t gpadl)
-{
-	struct gpadl_use *u = *find_use(ch, gpadl);
-
-	if (u)
-		u->teardown = true;
-	else
-		vmbus_server_gpadl_released(ch->ep->srv->s, ch->id, gpadl);
 }
 
 /* ---- opening and closing ---- */
@@ -209,24 +156,61 @@ static void set_port(struct part_server_channel *ch, const struct vmbus_server_a
 	port_gate_set(port, PORT_GATE_HELD);
 }
 
+static int watch_monitor(struct part_server_channel *ch, const struct vmbus_server_action *a)
+{
+	struct server_end *se = ch->ep->srv;
+	const struct vmbus_monitor_entry entry = {.connection_id = a->open.connection_id,
+						  .latency = a->open.monitor_latency};
+	const struct part_monitor_target target = {.doorbell = se->doorbells[ch->port->dispatcher],
+						   .event = se->events[ch->port->dispatcher],
+						   .channel = ch->port->relid};
+	int error;
+
+	if (!a->open.monitored)
+		return 0;
+	error = monitor_watch(&se->monitor, a->open.monitor_id, &entry, &target);
+	if (!error)
+		ch->monitor_id = a->open.monitor_id;
+	return error;
+}
+
+static void unwatch_monitor(struct part_server_channel *ch)
+{
+	if (ch->monitor_id != VMBUS_MONITOR_NONE)
+		monitor_unwatch(&ch->ep->srv->monitor, ch->monitor_id);
+	ch->monitor_id = VMBUS_MONITOR_NONE;
+}
+
+static int bind_signals(struct part_server_channel *ch, const struct vmbus_server_action *a)
+{
+	struct part_endpoint *ep = ch->ep;
+	int error = watch_monitor(ch, a);
+
+	if (error)
+		return error;
+	error = ep->host->bind_port(ep->transport, a->open.connection_id, ch->port->dispatcher,
+				    ch->port->relid);
+	if (error)
+		unwatch_monitor(ch);
+	return error;
+}
+
 /* The guest's doorbell is bound before the device hears of the open, and rings nothing after. */
 static int prepare_open(struct part_server_channel *ch, const struct vmbus_server_action *a)
 {
-	struct part_endpoint *ep = ch->ep;
-	int error = use_gpadl(ch, a->open.ring_gpadl, true);
+	int error = server_use_gpadl(ch, a->open.ring_gpadl, true);
 
 	if (error)
 		return error;
 	error = map_rings(ch, a);
 	if (!error) {
 		set_port(ch, a);
-		error = ep->host->bind_port(ep->transport, a->open.connection_id,
-					    ch->port->dispatcher, ch->port->relid);
+		error = bind_signals(ch, a);
 		if (error)
 			unmap_rings(ch);
 	}
 	if (error)
-		end_use(ch, a->open.ring_gpadl);
+		server_end_use(ch, a->open.ring_gpadl);
 	return error;
 }
 
@@ -252,6 +236,7 @@ static void start_open(struct part_server_channel *ch, const struct vmbus_server
 static void hush(struct part_server_channel *ch)
 {
 	ch->ep->host->unbind_port(ch->ep->transport, ch->connection_id);
+	unwatch_monitor(ch);
 	port_gate_set(ch->port, PORT_GATE_CLOSED);
 	ch->recheck_at = 0;
 }
@@ -260,7 +245,7 @@ static void let_go_of_rings(struct part_server_channel *ch)
 {
 	ch->state = CHANNEL_IS_CLOSED;
 	unmap_rings(ch);
-	end_use(ch, ch->ring_gpadl);
+	server_end_use(ch, ch->ring_gpadl);
 }
 
 static void start_close(struct part_server_channel *ch)
@@ -284,10 +269,17 @@ static bool pages_usable(struct part_endpoint *ep, const struct vmbus_server_act
 	       page_usable(ep, a->connect.monitor_child_to_parent);
 }
 
+/* Signals are watched for in the page toward the host; the other one is never written. */
+static void use_monitor_page(struct part_endpoint *ep, uint64_t gpa)
+{
+	monitor_set_page(&ep->srv->monitor, gpa ? part_memory_at(ep, gpa, PART_PAGE_SIZE) : NULL);
+}
+
 static bool connect(struct part_endpoint *ep, const struct vmbus_server_action *a)
 {
 	if (!pages_usable(ep, a))
 		return false;
+	use_monitor_page(ep, a->connect.monitor_child_to_parent);
 	if (a->connect.version < VMBUS_V2_4 && a->connect.interrupt_page) {
 		endpoint_share_interrupts(
 			ep, part_memory_at(ep, a->connect.interrupt_page, PART_PAGE_SIZE));
@@ -300,6 +292,15 @@ static void disconnect(struct part_endpoint *ep)
 {
 	ep->host->unbind_port(ep->transport, VMBUS_PORT_EVENT);
 	endpoint_share_interrupts(ep, NULL);
+	use_monitor_page(ep, 0);
+}
+
+static bool replace_monitor(struct part_endpoint *ep, const struct vmbus_server_action *a)
+{
+	if (!pages_usable(ep, a))
+		return false;
+	use_monitor_page(ep, a->connect.monitor_child_to_parent);
+	return true;
 }
 
 /* A signal that is on its way to the old processor arrives before the answer leaves. */
@@ -336,13 +337,13 @@ static bool carry_out(struct part_endpoint *ep, const struct vmbus_server_action
 		vmbus_server_gpadl_done(s, a->offer, a->gpadl.id, true);
 		break;
 	case VMBUS_SERVER_GPADL_TEARDOWN:
-		gpadl_teardown(ch, a->gpadl.id);
+		server_gpadl_teardown(ch, a->gpadl.id);
 		break;
 	case VMBUS_SERVER_MODIFY:
 		retarget(ch, a->modify.vp);
 		break;
 	case VMBUS_SERVER_MONITOR:
-		vmbus_server_monitor_done(s, pages_usable(ep, a));
+		vmbus_server_monitor_done(s, replace_monitor(ep, a));
 		break;
 	case VMBUS_SERVER_HVSOCK:
 		vmbus_server_hvsock_done(s, &a->hvsock.endpoint, &a->hvsock.service, false);
@@ -351,7 +352,7 @@ static bool carry_out(struct part_endpoint *ep, const struct vmbus_server_action
 	return true;
 }
 
-static void carry_out_actions(struct part_endpoint *ep)
+void server_carry_out_actions(struct part_endpoint *ep)
 {
 	struct server_end *se = ep->srv;
 
@@ -397,7 +398,7 @@ static bool receive(struct part_endpoint *ep)
 	if (se->outgoing.head || se->action_held || !ep->host->take_message(ep->transport, &m))
 		return false;
 	vmbus_server_receive(se->s, m.connection_id, m.payload, m.size);
-	carry_out_actions(ep);
+	server_carry_out_actions(ep);
 	return true;
 }
 
@@ -432,7 +433,7 @@ static void abandon_opens(struct server_end *se)
 			continue;
 		hush(ch);
 		port_rings_move_nowhere(ch->ep, ch->port);
-		end_use(ch, ch->ring_gpadl);
+		server_end_use(ch, ch->ring_gpadl);
 		ch->ring_gpadl = 0;
 		ch->connection_id = 0;
 	}
@@ -455,7 +456,7 @@ static void reset(struct part_endpoint *ep)
 		outgoing_clear(&se->outgoing);
 		abandon_opens(se);
 		se->resetting = true;
-		carry_out_actions(ep);
+		server_carry_out_actions(ep);
 	}
 	if (se->resetting && all_let_go(se)) {
 		se->resetting = false;
@@ -484,7 +485,7 @@ static void *server_messages(void *arg)
 
 		reset(ep);
 		post_waiting(ep);
-		carry_out_actions(ep);
+		server_carry_out_actions(ep);
 		recheck(ep);
 		if (run_upcall(ep) || receive(ep))
 			continue;
@@ -515,6 +516,7 @@ int part_server_offer(struct part_endpoint *ep, const struct vmbus_offer *offer,
 	c->ops = ops;
 	c->device = device;
 	c->port = port;
+	c->monitor_id = VMBUS_MONITOR_NONE;
 	port->ep = ep;
 	pthread_mutex_lock(&ep->lock);
 	error = endpoint_errno(vmbus_server_offer(ep->srv->s, offer, c, &c->id));
@@ -522,7 +524,7 @@ int part_server_offer(struct part_endpoint *ep, const struct vmbus_offer *offer,
 		c->next = ep->srv->channels;
 		ep->srv->channels = c;
 		*ch = c;
-		carry_out_actions(ep);
+		server_carry_out_actions(ep);
 	}
 	pthread_mutex_unlock(&ep->lock);
 	if (error)
@@ -543,7 +545,7 @@ void part_server_open_done(struct part_server_channel *ch, uint32_t status)
 			ch->state = CHANNEL_IS_OPEN;
 		}
 		vmbus_server_open_done(ep->srv->s, ch->id, status);
-		carry_out_actions(ep);
+		server_carry_out_actions(ep);
 		part_event_raise(&ep->messages);
 	}
 	pthread_mutex_unlock(&ep->lock);
@@ -557,7 +559,7 @@ void part_server_close_done(struct part_server_channel *ch)
 	if (ch->state == CHANNEL_IS_CLOSING && ch->upcall == UPCALL_NONE) {
 		let_go_of_rings(ch);
 		vmbus_server_close_done(ep->srv->s, ch->id);
-		carry_out_actions(ep);
+		server_carry_out_actions(ep);
 		part_event_raise(&ep->messages);
 	}
 	pthread_mutex_unlock(&ep->lock);
@@ -590,66 +592,36 @@ void part_server_revoke(struct part_server_channel *ch)
 		let_go_of_rings(ch);
 	}
 	while (ch->uses)
-		end_use(ch, ch->uses->gpadl);
+		server_end_use(ch, ch->uses->gpadl);
 	vmbus_server_revoke(ep->srv->s, ch->id);
-	carry_out_actions(ep);
+	server_carry_out_actions(ep);
 	part_event_raise(&ep->messages);
 	pthread_mutex_unlock(&ep->lock);
 	free(ch);
 }
 
-int part_server_gpadl_pin(struct part_server_channel *ch, uint32_t gpadl, struct part_gpadl *out)
-{
-	struct part_endpoint *ep = ch->ep;
-	struct vmbus_gpadl_view view;
-	int error;
-
-	pthread_mutex_lock(&ep->lock);
-	error = endpoint_errno(vmbus_server_gpadl(ep->srv->s, ch->id, gpadl, &view));
-	if (!error)
-		error = use_gpadl(ch, gpadl, false);
-	if (!error) {
-		*out = (struct part_gpadl){
-			.id = gpadl,
-			.range_count = view.range_count,
-			.page_count = view.page_count,
-			.word_count = view.word_count,
-			.words = malloc(view.word_count * sizeof(*out->words)),
-		};
-		if (out->words) {
-			memcpy(out->words, view.words, view.word_count * sizeof(*out->words));
-		} else {
-			end_use(ch, gpadl);
-			error = -ENOMEM;
-		}
-	}
-	pthread_mutex_unlock(&ep->lock);
-	return error;
-}
-
-void part_server_gpadl_unpin(struct part_server_channel *ch, uint32_t gpadl)
-{
-	struct part_endpoint *ep = ch->ep;
-	struct gpadl_use *u;
-
-	pthread_mutex_lock(&ep->lock);
-	u = *find_use(ch, gpadl);
-	if (u && !u->ring) {
-		end_use(ch, gpadl);
-		carry_out_actions(ep);
-		part_event_raise(&ep->messages);
-	}
-	pthread_mutex_unlock(&ep->lock);
-}
-
 /* ---- life ---- */
 
-static struct vmbus_server *create_server(const struct part_options *o)
+/* A server of another VTL has a message port of its own besides the two that everybody knows. */
+static uint32_t own_message_port(const struct part_options *o)
 {
+	return o->vtl ? VMBUS_PORT_MULTI_CLIENT | VMBUS_SINT << 4 | (uint32_t)o->vtl << 22
+		      : VMBUS_PORT_MESSAGE;
+}
+
+static struct vmbus_server *create_server(const struct part *part)
+{
+	const struct part_options *o = &part->options;
 	struct vmbus_server_config config = {
 		.max_version = o->max_version,
 		.features = o->features,
+		.message_connection_id = own_message_port(o),
 		.vp_count = o->vps,
+		.vtl = o->vtl,
+		.redirect_sint = o->redirect_sint,
+		.monitor_parent_to_child = part->monitor_gpa,
+		.monitor_child_to_parent =
+			part->monitor_gpa ? part->monitor_gpa + PART_PAGE_SIZE : 0,
 		.limits = o->limits,
 		.allocator = *endpoint_allocator(),
 	};
@@ -688,7 +660,8 @@ int server_end_start(struct part_endpoint *ep)
 	ep->srv = se;
 	se->upcalls_tail = &se->upcalls;
 	outgoing_init(&se->outgoing);
-	se->s = create_server(&ep->part->options);
+	monitor_init(&se->monitor);
+	se->s = create_server(ep->part);
 	if (!se->s)
 		return -ENOMEM;
 	error = start_dispatchers(ep);
@@ -696,6 +669,9 @@ int server_end_start(struct part_endpoint *ep)
 		error = ep->host->bind_messages(ep->transport, VMBUS_PORT_MESSAGE);
 	if (!error)
 		error = ep->host->bind_messages(ep->transport, VMBUS_PORT_MULTI_CLIENT);
+	if (!error && ep->part->options.vtl)
+		error = ep->host->bind_messages(ep->transport,
+						own_message_port(&ep->part->options));
 	if (!error)
 		error = endpoint_start_messages(ep, server_messages);
 	return error;
@@ -708,6 +684,7 @@ void server_end_stop(struct part_endpoint *ep)
 	if (!se)
 		return;
 	endpoint_stop_messages(ep);
+	monitor_destroy(&se->monitor);
 	if (ep->dispatchers)
 		ep->host->stop(ep->transport);
 	endpoint_stop_dispatchers(ep);
@@ -719,7 +696,7 @@ void server_end_stop(struct part_endpoint *ep)
 		if (ch->state != CHANNEL_IS_CLOSED)
 			let_go_of_rings(ch);
 		while (ch->uses)
-			end_use(ch, ch->uses->gpadl);
+			server_end_use(ch, ch->uses->gpadl);
 		se->channels = ch->next;
 		free(ch);
 	}

@@ -4,6 +4,7 @@
 #define PARTITION_SERVER_END_H
 
 #include "partition/internal.h"
+#include "partition/monitor.h"
 
 /* A GPADL that somebody has mapped; its teardown waits. */
 struct gpadl_use {
@@ -42,6 +43,7 @@ struct part_server_channel {
 	/* of the present open */
 	struct part_server_open open;
 	uint32_t ring_gpadl, connection_id;
+	uint8_t monitor_id;  /* VMBUS_MONITOR_NONE: signals come by the doorbell alone */
 	uint64_t recheck_at; /* 0: no */
 	struct gpadl_use *uses;
 };
@@ -55,10 +57,22 @@ struct server_end {
 	bool action_held; /* `action` could not be carried out yet */
 	bool resetting;
 	uint64_t next_recheck;
+	struct part_monitor monitor;
 
 	struct hv_flags *doorbells[PART_MAX_DISPATCHERS];
 	struct part_event *events[PART_MAX_DISPATCHERS];
 	struct hv_flags doorbell_memory[PART_MAX_DISPATCHERS];
 };
+
+/* ---- server_end.c ---- */
+void server_carry_out_actions(struct part_endpoint *ep);
+
+/* ---- server_gpadl.c ---- */
+/* -EBUSY: in use already. */
+int server_use_gpadl(struct part_server_channel *ch, uint32_t gpadl, bool ring);
+/* The last access is over: a teardown that waited for that goes on. */
+void server_end_use(struct part_server_channel *ch, uint32_t gpadl);
+/* The guest wants it back. */
+void server_gpadl_teardown(struct part_server_channel *ch, uint32_t gpadl);
 
 #endif

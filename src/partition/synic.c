@@ -74,7 +74,8 @@ int synic_set_flag(struct synic_vp *vp, uint8_t sint, uint16_t flag)
 
 	if (!siefp || sint >= SYNIC_SINTS || flag >= HV_EVENT_FLAGS)
 		return -ENODEV;
-	return hv_flag_set(synic_flags(siefp, sint), flag);
+	return hv_flag_set(synic_flags(siefp, sint), flag) &&
+	       atomic_load(&vp->unmasked) >> sint & 1;
 }
 
 /* The host may set the pending flag while the slot is copied; the rest it leaves alone, if it keeps

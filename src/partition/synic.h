@@ -28,7 +28,8 @@ struct synic_vp {
  * guest ends its message. -ENODEV: no page. One caller at a time for a VP. */
 int synic_deliver(struct synic_vp *vp, uint8_t sint, uint32_t type, uint64_t sender,
 		  const void *payload, size_t size);
-/** 1: the flag was clear, interrupt the VP. 0: it was set. -ENODEV: no page. Any thread. */
+/** 1: the flag was clear, interrupt the VP. 0: it was set, or the SINT is masked: who unmasks it
+ * looks. -ENODEV: no page. Any thread. */
 int synic_set_flag(struct synic_vp *vp, uint8_t sint, uint16_t flag);
 
 /* ---- guest ---- */

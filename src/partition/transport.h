@@ -115,6 +115,10 @@ struct part_guest_ops {
 	void (*stop)(void *transport);
 	/** The VP's message and event flag page, as SIMP and SIEFP would tell. */
 	int (*enable_synic)(void *transport, uint32_t vp, uint64_t simp_gpa, uint64_t siefp_gpa);
+	/** Lets a SINT's messages and interrupts through, or no more. VMBus's own (2) begins
+	 *  unmasked, the others masked. Who unmasks one looks at its flags: they interrupted
+	 * nobody. */
+	int (*unmask_sint)(void *transport, uint32_t vp, uint8_t sint, bool unmasked);
 	/** HvPostMessage. */
 	uint16_t (*post_message)(void *transport, const struct hv_message *message);
 	/** HvSignalEvent. */

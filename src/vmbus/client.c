@@ -131,7 +131,7 @@ static uint64_t page_or_target(const struct vmbus_client *c)
 {
 	if (c->version < VMBUS_V5_0)
 		return c->config.interrupt_page;
-	return vmbus_contact_target(VMBUS_SINT, 0,
+	return vmbus_contact_target(VMBUS_SINT, c->version >= VMBUS_V5_1 ? c->config.vtl : 0,
 				    c->version >= VMBUS_V6_0 ? c->config.features : 0);
 }
 
@@ -245,6 +245,51 @@ static void on_all_offers_delivered(struct vmbus_client *c, const struct vmbus_m
 	client_push_result(c, NULL, VMBUS_CLIENT_OFFERS_DELIVERED, 0, 0);
 }
 
+/* ---- monitor pages ---- */
+
+static bool pages_valid(uint64_t parent_to_child, uint64_t child_to_parent)
+{
+	return !parent_to_child == !child_to_parent &&
+	       !((parent_to_child | child_to_parent) % VMBUS_PAGE_SIZE);
+}
+
+enum vmbus_status vmbus_client_modify_connection(struct vmbus_client *c, uint64_t parent_to_child,
+						 uint64_t child_to_parent)
+{
+	struct vmbus_message m = {.type = VMBUS_MSG_MODIFY_CONNECTION};
+
+	if (!pages_valid(parent_to_child, child_to_parent))
+		return VMBUS_E_INVALID;
+	if (!client_connected(c) || c->pages_modifying ||
+	    c->features & VMBUS_FEATURE_SERVER_MONITOR ||
+	    !vmbus_message_allowed(m.type, c->version, c->features))
+		return VMBUS_E_STATE;
+	m.modify_connection.monitor_parent_to_child = parent_to_child;
+	m.modify_connection.monitor_child_to_parent = child_to_parent;
+	client_post(c, &m, 24);
+	c->pages_modifying = true;
+	c->next_parent_to_child = parent_to_child;
+	c->next_child_to_parent = child_to_parent;
+	return VMBUS_OK;
+}
+
+static void on_modify_connection_response(struct vmbus_client *c, const struct vmbus_message *m)
+{
+	uint8_t state = m->modify_connection_response.state;
+
+	if (!c->pages_modifying) {
+		c->stats.ignored_state++;
+		return;
+	}
+	c->pages_modifying = false;
+	if (state == VMBUS_CONNECTION_OK) {
+		c->config.monitor_parent_to_child = c->next_parent_to_child;
+		c->config.monitor_child_to_parent = c->next_child_to_parent;
+	}
+	client_push_result(c, NULL, VMBUS_CLIENT_CONNECTION_MODIFIED, 0,
+			   state == VMBUS_CONNECTION_OK ? 0 : VMBUS_STATUS_FAILURE);
+}
+
 /* ---- disconnecting ---- */
 
 /* Everything of the connection ends: requests first, then their channels. */
@@ -253,6 +298,9 @@ static void end_connection(struct vmbus_client *c)
 	c->state = VMBUS_CLIENT_STATE_DISCONNECTED;
 	c->version = 0;
 	c->features = 0;
+	if (c->pages_modifying)
+		client_push_result(c, NULL, VMBUS_CLIENT_CONNECTION_MODIFIED, 0, VMBUS_STATUS_GONE);
+	c->pages_modifying = false;
 	for (uint32_t i = 0; i < c->slot_count; i++) {
 		if (c->slots[i] && !c->slots[i]->orphan)
 			client_channel_lost(c, c->slots[i]);
@@ -307,10 +355,9 @@ static void on_unasked(struct vmbus_client *c, const struct vmbus_message *m)
 	c->stats.ignored_state++;
 }
 
-#define on_close_reserved_response    on_unasked
-#define on_tl_connect_request_result  on_unasked
-#define on_modify_connection_response on_unasked
-#define on_pause_response             on_unasked
+#define on_close_reserved_response   on_unasked
+#define on_tl_connect_request_result on_unasked
+#define on_pause_response            on_unasked
 
 /* One handler for each host message of the table, by its name: on_offer_channel and so on. */
 #define HANDLER_C(NAME, name)

@@ -24,6 +24,7 @@ struct vmbus_client_config {
 	uint32_t min_version;             /**< last one tried; 0: 0.13 */
 	uint32_t features;                /**< asked for at 6.0 */
 	uint32_t target_vp;               /**< VP that gets the messages */
+	uint8_t vtl;                      /**< VTL of this client, told at 5.1 and above */
 	uint64_t interrupt_page;          /**< GPA, 0: none (needed below 2.4) */
 	uint64_t monitor_parent_to_child; /**< GPAs, both or none */
 	uint64_t monitor_child_to_parent;
@@ -70,7 +71,8 @@ enum vmbus_client_action_type {
 	VMBUS_CLIENT_GPADL_CREATED,  /**< status 0, the host's, or VMBUS_STATUS_GONE by rescind */
 	VMBUS_CLIENT_GPADL_TORNDOWN, /**< the memory is the caller's again */
 	VMBUS_CLIENT_MODIFY_RESULT,
-	VMBUS_CLIENT_UNLOADED, /**< all channels and GPADLs are gone */
+	VMBUS_CLIENT_CONNECTION_MODIFIED, /**< the monitor pages were replaced (status 0) or not */
+	VMBUS_CLIENT_UNLOADED,            /**< all channels and GPADLs are gone */
 };
 
 /** Status in OPEN_RESULT, GPADL_CREATED and MODIFY_RESULT when a rescind ended the request. */
@@ -140,6 +142,13 @@ enum vmbus_status vmbus_client_open(struct vmbus_client *c, vmbus_channel_id id,
  * E_STATE: the open has not been answered yet. */
 enum vmbus_status vmbus_client_close(struct vmbus_client *c, vmbus_channel_id id);
 enum vmbus_status vmbus_client_modify(struct vmbus_client *c, vmbus_channel_id id, uint32_t vp);
+/**
+ * Replaces the monitor pages (GPAs, both 0: none from now on); CONNECTION_MODIFIED tells whether
+ * the host did. E_STATE: no connection with feature 0x04, pages of the host's own, or one is under
+ * way.
+ */
+enum vmbus_status vmbus_client_modify_connection(struct vmbus_client *c, uint64_t parent_to_child,
+						 uint64_t child_to_parent);
 /**
  * Announces `words` (ranges as on the wire, word_count u64s, range_count ranges) to the host;
  * copied. The id is a counter of 20 bits, unique among live GPADLs and never 0; a `hint` (12 bits,

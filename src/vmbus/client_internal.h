@@ -40,6 +40,8 @@ struct vmbus_client {
 	uint32_t post_to;  /* connection id of messages after the contact */
 	uint32_t open_ids;
 	uint32_t gpadl_ids;
+	bool pages_modifying; /* MODIFY_CONNECTION_RESPONSE is owed */
+	uint64_t next_parent_to_child, next_child_to_parent;
 	uint64_t generation;
 	uint32_t slot_count;
 	uint32_t channel_count;

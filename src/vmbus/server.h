@@ -118,6 +118,7 @@ struct vmbus_server_action {
 			uint8_t sint;
 			bool monitored;
 			uint8_t monitor_id;
+			uint16_t monitor_latency; /**< 100 ns units */
 			uint8_t user_data[120];
 		} open;
 		struct {

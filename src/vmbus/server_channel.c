@@ -217,6 +217,7 @@ static void ask_device(struct vmbus_server *s, struct channel *ch)
 	a.open.monitored = ch->monitor_id != VMBUS_MONITOR_NONE &&
 			   connection_has_monitor_pages(s) && r->target_vp != VMBUS_VP_NONE;
 	a.open.monitor_id = a.open.monitored ? ch->monitor_id : VMBUS_MONITOR_NONE;
+	a.open.monitor_latency = ch->offer.monitor_latency;
 	memcpy(a.open.user_data, r->user_data, sizeof(r->user_data));
 	server_push_device(s, ch, VMBUS_SERVER_OPEN, &a, sizeof(a.open));
 }

@@ -81,6 +81,7 @@ static void worker_init(struct bench *b, struct worker *w, uint32_t channel)
 	w->port.ops = &worker_ops;
 	w->port.ep = b->ep;
 	w->port.relid = channel;
+	w->port.event_flag = channel;
 	w->port.dispatcher = channel % DISPATCHERS;
 }
 

@@ -61,6 +61,8 @@ static char letter(struct guest *g, const struct vmbus_client_action *a)
 		return 't';
 	case VMBUS_CLIENT_MODIFY_RESULT:
 		return 'm';
+	case VMBUS_CLIENT_CONNECTION_MODIFIED:
+		return 'p';
 	case VMBUS_CLIENT_UNLOADED:
 		return 'u';
 	}

@@ -211,6 +211,7 @@ static void client_action(struct pair *p, const struct vmbus_client_action *a)
 		break;
 	case VMBUS_CLIENT_CONNECTED:
 	case VMBUS_CLIENT_OFFERS_DELIVERED:
+	case VMBUS_CLIENT_CONNECTION_MODIFIED:
 		break;
 	case VMBUS_CLIENT_CONNECT_FAILED:
 		fail_msg("the contact failed");

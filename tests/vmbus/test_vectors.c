@@ -304,6 +304,7 @@ static void listen_to_client(struct guest *g)
 			break;
 		case VMBUS_CLIENT_GPADL_CREATED:
 		case VMBUS_CLIENT_MODIFY_RESULT:
+		case VMBUS_CLIENT_CONNECTION_MODIFIED:
 			assert_int_equal(g->a.status, 0);
 			break;
 		case VMBUS_CLIENT_CONNECT_FAILED:
