@@ -199,7 +199,8 @@ struct kmcl_channel {
 	uint32_t session, rescinded_session;
 	GUID matched_instance;
 	bool matched;
-	uint64_t mmio_gpa, mmio_bytes; /* client: this session's MMIO space; 0: none */
+	_Atomic uint64_t mmio_gpa; /* client: this session's MMIO space */
+	_Atomic uint32_t mmio_megabytes;
 
 	struct {
 		struct spin_lock lock;

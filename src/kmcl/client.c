@@ -180,8 +180,40 @@ static void connect_failed(struct kmcl_channel *ch, NTSTATUS status)
 	become_disabled(ch);
 }
 
+/* What the offer asks for, more if there is more; a device that gets nothing may yet do without. */
+static void reserve_mmio(struct kmcl_channel *ch)
+{
+	const struct vmbus_client_offer *offer = part_client_offer(ch->claimed);
+	uint32_t most = (uint32_t)offer->mmio_megabytes + offer->mmio_megabytes_optional;
+	uint32_t got = most;
+	uint64_t gpa = 0;
+
+	if (!most)
+		return;
+	if (part_mmio_reserve(ch->ep, most, &gpa)) {
+		got = offer->mmio_megabytes;
+		if (!got || part_mmio_reserve(ch->ep, got, &gpa))
+			got = 0;
+	}
+	if (!got && offer->mmio_megabytes)
+		kmcl_log_channel(ch, KMCL_LOG_WARNING,
+				 "the offer's %u MiB of MMIO space do not fit the window",
+				 offer->mmio_megabytes);
+	atomic_store(&ch->mmio_gpa, got ? gpa : 0);
+	atomic_store(&ch->mmio_megabytes, got);
+}
+
+static void release_mmio(struct kmcl_channel *ch)
+{
+	uint32_t megabytes = atomic_exchange(&ch->mmio_megabytes, 0);
+
+	if (megabytes)
+		part_mmio_release(ch->ep, atomic_exchange(&ch->mmio_gpa, 0), megabytes);
+}
+
 static void end_session(struct kmcl_channel *ch)
 {
+	release_mmio(ch);
 	kmcl_gpadls_drop(ch);
 	part_client_free_rings(ch->claimed, &ch->port);
 	kmcl_session_release(ch);
@@ -192,6 +224,7 @@ static void session(struct kmcl_channel *ch)
 {
 	NTSTATUS status;
 
+	reserve_mmio(ch);
 	set_link(ch, KMCL_LINK_OPEN);
 	status = kmcl_session_opened(ch);
 	if (!NT_SUCCESS(status)) {

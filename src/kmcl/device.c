@@ -4,7 +4,7 @@
  */
 #include "kmcl/channel.h"
 
-/* No transport of this version reserves MMIO space, so there is none to tell of. */
+/* Only a client has any: nothing is stored on a server's end. */
 VOID VmbChannelGetMmioSpace(VMBCHANNEL Channel, UINT64 *MmioAddress, UINT64 *MmioSize)
 {
 	struct kmcl_channel *ch = kmcl_channel_of(Channel);
@@ -19,8 +19,8 @@ VOID VmbChannelGetMmioSpace(VMBCHANNEL Channel, UINT64 *MmioAddress, UINT64 *Mmi
 			     ch->config.name);
 		return;
 	}
-	*MmioAddress = 0;
-	*MmioSize = 0;
+	*MmioAddress = atomic_load(&ch->mmio_gpa);
+	*MmioSize = (UINT64)atomic_load(&ch->mmio_megabytes) << 20;
 }
 
 NTSTATUS VmbChannelSetInterruptLatency(VMBCHANNEL Channel, UINT16 Latency, PUINT16 OriginalLatency)

@@ -640,10 +640,11 @@ static enum part_poll poll_channel(struct kmcl_channel *ch)
 	return reading_blocked(ch) ? PART_POLL_BLOCKED : PART_POLL_IDLE;
 }
 
-/* A writer that waits for room looks again by itself: not every peer sends the room signal. */
+/* A writer that waits for room looks again by itself: not every peer sends the room signal. Nor
+ * does one signal a ring from which, as it must believe, nobody reads. */
 static void set_retry(struct kmcl_channel *ch)
 {
-	if (!kmcl_out_waiting(ch)) {
+	if (!kmcl_out_waiting(ch) && !atomic_load_explicit(&ch->in.failed, memory_order_relaxed)) {
 		ch->out.backoff_ns = 0;
 	} else if (!ch->out.backoff_ns) {
 		ch->out.backoff_ns = MIN_BACKOFF_NS;

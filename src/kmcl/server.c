@@ -129,6 +129,7 @@ static void describe_offer(const struct kmcl_config *c, struct vmbus_offer *offe
 	memset(offer, 0, sizeof(*offer));
 	offer->interface_id = kmcl_guid_to_wire(&c->type);
 	offer->instance_id = kmcl_guid_to_wire(&c->instance);
+	offer->vtl = c->vtl;
 	offer->mmio_megabytes = c->mmio;
 	offer->mmio_megabytes_optional = c->mmio_optional;
 	if (c->server_flags & VMBUS_SERVER_CHANNEL_INIT_FLAG_ENUMERATE_DEVICE_INTERFACE)
@@ -152,8 +153,8 @@ NTSTATUS kmcl_server_enable(struct kmcl_channel *ch)
 		return STATUS_INVALID_PARAMETER;
 	if (!ch->config.bus)
 		return STATUS_INVALID_HANDLE;
-	if (ch->config.vtl)
-		return STATUS_NOT_SUPPORTED;
+	if (ch->config.vtl && ch->config.vtl != part_vtl(ch->config.bus))
+		return STATUS_NOT_SUPPORTED; /* its connection cannot exist on this bus */
 	describe_offer(&ch->config, &offer);
 	apply_options(ch->offer_options, &offer);
 	/* the guest may open before the call below returns */

@@ -68,6 +68,7 @@ void endpoint_destroy(struct part_endpoint *ep)
 	free(ep->nt_memory);
 	block_pool_destroy(ep->blocks);
 	page_pool_destroy(&ep->pages);
+	mmio_destroy(&ep->mmio);
 	part_memory_close(&ep->memory);
 	pthread_cond_destroy(&ep->changed);
 	pthread_mutex_destroy(&ep->lock);
@@ -230,6 +231,11 @@ uint32_t part_id(const struct part *part)
 struct part *part_of(struct part_endpoint *ep)
 {
 	return ep->part;
+}
+
+uint8_t part_vtl(const struct part_endpoint *ep)
+{
+	return ep->part->options.vtl;
 }
 
 uint32_t part_dispatchers(const struct part_endpoint *ep)

@@ -44,6 +44,16 @@ bool outgoing_push(struct outgoing_queue *q, const struct outgoing *message);
 void outgoing_pop(struct outgoing_queue *q);
 void outgoing_clear(struct outgoing_queue *q);
 
+/* ---- mmio.c ---- */
+struct part_mmio {
+	uint64_t base;
+	uint32_t megabytes;
+	uint8_t *used; /* a byte each */
+};
+int mmio_complete_options(struct part_options *o);
+int mmio_init(struct part_mmio *m, const struct part_options *o);
+void mmio_destroy(struct part_mmio *m);
+
 struct server_end;
 struct client_end;
 
@@ -58,6 +68,7 @@ struct part_endpoint {
 	struct part_memory memory;
 	struct page_pool pages;    /* client */
 	struct block_pool *blocks; /* client */
+	struct part_mmio mmio;     /* client */
 	void *nt_memory;
 
 	struct part_dispatcher *dispatchers;

@@ -43,7 +43,7 @@ static int complete_options(struct part_options *o)
 	if (o->server_monitor)
 		o->features |= VMBUS_FEATURE_SERVER_MONITOR;
 	o->stitches = or_default(o->stitches, DEFAULT_STITCHES, UINT32_MAX);
-	return 0;
+	return mmio_complete_options(o);
 }
 
 /* The host's own pages are the last of memory, and none that the guest would use for itself. */
@@ -78,6 +78,9 @@ static int open_memory(struct part *p)
 	if (error)
 		return error;
 	error = page_pool_init(&p->client.pages, guest_pages(p));
+	if (error)
+		return error;
+	error = mmio_init(&p->client.mmio, &p->options);
 	if (error)
 		return error;
 	p->client.blocks = block_pool_create(&p->client.pages, p->client.memory.base);

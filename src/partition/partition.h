@@ -41,7 +41,10 @@ struct part_options {
 	uint8_t vtl;           /**< the VTL whose guest the bus serves; others are not heard */
 	uint8_t redirect_sint; /**< where interrupts go that an open redirects (feature 0x02); 0: 2
 				*/
-	uint32_t stitches;     /**< stitched runs an endpoint may hold, default 16384 */
+	uint64_t mmio_base; /**< the guest's MMIO window, in whole megabytes and above its memory;
+			       default 0xf8000000 */
+	uint64_t mmio_size; /**< bytes of it, default 128 MiB, most 64 GiB */
+	uint32_t stitches;  /**< stitched runs an endpoint may hold, default 16384 */
 	struct vmbus_server_limits limits;
 };
 
@@ -55,6 +58,8 @@ struct part_endpoint *part_client(struct part *part);
 uint32_t part_id(const struct part *part); /**< small number for logs, 1.. */
 struct part *part_of(struct part_endpoint *ep);
 uint32_t part_dispatchers(const struct part_endpoint *ep);
+/** The VTL whose guest the bus serves. */
+uint8_t part_vtl(const struct part_endpoint *ep);
 /** A partition reset: the host lets go of everything, the client's channels are rescinded locally,
  * and the client connects afresh. Blocks until it is connected, and so until every claimed channel
  * was put. Not from an upcall. */
@@ -68,6 +73,10 @@ bool part_memory_gpa(struct part_endpoint *ep, const void *va, uint64_t *gpa);
 /** Contiguous zeroed guest pages for the client's use; gpa 0 is never returned. */
 int part_pages_alloc(struct part_endpoint *ep, uint32_t pages, uint64_t *gpa);
 void part_pages_free(struct part_endpoint *ep, uint64_t gpa, uint32_t pages);
+/** Client: megabytes in a row of the MMIO window, nobody else's until they are released. -ENOSPC.
+ */
+int part_mmio_reserve(struct part_endpoint *ep, uint32_t megabytes, uint64_t *gpa);
+void part_mmio_release(struct part_endpoint *ep, uint64_t gpa, uint32_t megabytes);
 /** Pages seen as one run: the linear view where they are contiguous, else stitched by runs.
  *  -EFAULT: a page is outside memory; -ENOSPC: no stitch left. `mapping` is passed to unmap. */
 struct part_mapping {

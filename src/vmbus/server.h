@@ -60,6 +60,7 @@ struct vmbus_offer {
 	uint8_t user_data[120];
 	bool monitored;            /**< ask for a monitor id */
 	uint16_t monitor_latency;  /**< 100 ns units */
+	uint8_t vtl;               /**< offered to a connection of that VTL only */
 	uint32_t order;            /**< smaller is offered first in the first batch */
 	uint32_t fixed_channel_id; /**< this channel id and no other; 0: the lowest free */
 };

@@ -97,9 +97,22 @@ static void post_offer(struct vmbus_server *s, const struct channel *ch)
 	server_post(s, &m, 196);
 }
 
+/* An offer for another VTL waits for a connection that this server never has; the id that its
+ * predecessor left is free. */
+static void keep_back(struct vmbus_server *s, struct channel *ch)
+{
+	channel_free_ids(s, ch);
+	if (ch->state == CHANNEL_REOFFERED)
+		channel_set_state(s, ch, CHANNEL_RELEASED);
+}
+
 /* RELEASED or REOFFERED -> CLOSED. Before 2.4 an OFFER cannot say that it is a subchannel. */
 void channel_offer(struct vmbus_server *s, struct channel *ch)
 {
+	if (ch->offer.vtl != s->config.vtl) {
+		keep_back(s, ch);
+		return;
+	}
 	if (ch->offer.subchannel && s->version < VMBUS_V2_4)
 		return;
 	if (!ch->relid) {

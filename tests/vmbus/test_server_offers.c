@@ -306,9 +306,14 @@ static void ctl_046_reserved_bytes_dedicated_and_connection_id(void **state)
 	bench_restart(t);
 	t->config.vtl = 2;
 	bench_restart(t);
-	offer(t, 0);
+	offer(t, 1); /* for VTL 0: this connection never sees it */
 	{
 		struct raw r = raw_contact(0x50003), want = raw_offer(0, 1);
+		struct vmbus_offer o = an_offer(0);
+		vmbus_offer_id id;
+
+		o.vtl = 2;
+		assert_int_equal(vmbus_server_offer(t->s, &o, NULL, &id), VMBUS_OK);
 
 		put8(&r, 16, 2);
 		put8(&r, 17, 2);
@@ -319,6 +324,8 @@ static void ctl_046_reserved_bytes_dedicated_and_connection_id(void **state)
 		post(t, raw(3, 8));
 		put32(&want, 192, 0x22001);
 		expect_post(t, want);
+		expect_post(t, raw(4, 8));
+		expect_none(t);
 	}
 }
 
