@@ -44,12 +44,12 @@ void machine_destroy(struct machine *m)
 
 uint8_t *machine_memory(struct machine *m)
 {
-	return m->part->client.memory.base;
+	return part_memory_at(part_client(m->part), 0, MACHINE_MEMORY);
 }
 
 uint64_t machine_memory_size(struct machine *m)
 {
-	return m->part->client.memory.size;
+	return MACHINE_MEMORY;
 }
 
 void *machine_part(struct machine *m)
