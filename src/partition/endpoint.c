@@ -52,7 +52,6 @@ void endpoint_init(struct part_endpoint *ep, struct part *part, bool server)
 	ep->part = part;
 	ep->id = part->id;
 	ep->server = server;
-	ep->memory.fd = -1;
 	pthread_mutex_init(&ep->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -5,11 +5,17 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x10
+#endif
+#define SEALS_AGAINST_WRITING (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 
 int part_memory_file(uint64_t size)
 {
@@ -25,18 +31,23 @@ int part_memory_file(uint64_t size)
 	return error;
 }
 
-/* Memory that its maker could shrink would kill whoever touches it. */
+/*
+ * Memory that its maker could shrink would kill whoever touches it. A file of huge pages can fault
+ * although it is sealed, and one that is sealed against writing cannot be mapped for it.
+ */
 static bool file_is_safe(int fd, uint64_t size)
 {
 	int seals = fcntl(fd, F_GET_SEALS);
+	struct statfs fs;
 	struct stat st;
 
-	return seals >= 0 && (seals & F_SEAL_SHRINK) && !fstat(fd, &st) &&
+	return seals >= 0 && (seals & F_SEAL_SHRINK) && !(seals & SEALS_AGAINST_WRITING) &&
+	       !fstatfs(fd, &fs) && fs.f_type == TMPFS_MAGIC && !fstat(fd, &st) &&
 	       (uint64_t)st.st_size >= size;
 }
 
 /* An aligned guest address is then an aligned address in every view. */
-static uint8_t *map_aligned(int fd, uint64_t size)
+static uint8_t *map_aligned(int fd, uint64_t offset, uint64_t size)
 {
 	uint64_t room = size + PART_MEMORY_ALIGN;
 	uint8_t *all =
@@ -48,7 +59,7 @@ static uint8_t *map_aligned(int fd, uint64_t size)
 		return NULL;
 	before = -(uintptr_t)all & (PART_MEMORY_ALIGN - 1);
 	base = mmap(all + before, size, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0);
+		    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, (off_t)offset);
 	if (base == MAP_FAILED) {
 		munmap(all, room);
 		return NULL;
@@ -59,63 +70,107 @@ static uint8_t *map_aligned(int fd, uint64_t size)
 	return base;
 }
 
-int part_memory_open(struct part_memory *m, int fd, uint64_t size, uint32_t stitch_limit,
-		     const struct part_memory *same)
+static int check_range(const struct part_memory *m, uint64_t gpa, uint64_t size, uint64_t offset)
 {
-	*m = (struct part_memory){.fd = fd, .size = size, .stitch_limit = stitch_limit};
-	if (!file_is_safe(fd, size)) {
-		close(fd);
-		m->fd = -1;
+	unsigned int count = atomic_load(&m->ranges);
+
+	if (!size || (gpa | size | offset) % PART_PAGE_SIZE || gpa > PART_GPA_MAX ||
+	    size > PART_GPA_MAX - gpa || offset > PART_GPA_MAX || size > PART_GPA_MAX - offset)
 		return -EINVAL;
-	}
-	if (PART_ONE_VIEW && same) {
-		m->base = same->base;
+	for (unsigned int i = 0; i < count; i++)
+		if (gpa < m->range[i].gpa + m->range[i].size && m->range[i].gpa < gpa + size)
+			return -EEXIST;
+	return count == PART_MEMORY_RANGES ? -E2BIG : 0;
+}
+
+void part_memory_init(struct part_memory *m, uint32_t stitch_limit)
+{
+	*m = (struct part_memory){.stitch_limit = stitch_limit};
+}
+
+int part_memory_add(struct part_memory *m, int fd, uint64_t gpa, uint64_t size, uint64_t offset,
+		    const struct part_memory *same)
+{
+	struct part_memory_range r = {.gpa = gpa, .size = size, .offset = offset, .fd = fd};
+	unsigned int count = atomic_load(&m->ranges);
+	int error = check_range(m, gpa, size, offset);
+
+	if (!error && !file_is_safe(fd, offset + size))
+		error = -EPERM;
+	if (!error && PART_ONE_VIEW && same) {
 		m->borrowed = true;
-		return 0;
+		r.base = memory_at(same, gpa, size);
+	} else if (!error) {
+		r.base = map_aligned(fd, offset, size);
 	}
-	m->base = map_aligned(fd, size);
-	if (!m->base) {
+	if (!error && !r.base)
+		error = -ENOMEM;
+	if (error) {
 		close(fd);
-		m->fd = -1;
-		return -ENOMEM;
+		return error;
 	}
+	m->range[count] = r;
+	atomic_store_explicit(&m->ranges, count + 1, memory_order_release);
 	return 0;
 }
 
 void part_memory_close(struct part_memory *m)
 {
-	if (m->base && !m->borrowed)
-		munmap(m->base, m->size);
-	if (m->base && m->fd >= 0)
-		close(m->fd);
-	m->base = NULL;
-	m->fd = -1;
+	unsigned int count = atomic_exchange(&m->ranges, 0);
+
+	for (unsigned int i = 0; i < count; i++) {
+		if (!m->borrowed)
+			munmap(m->range[i].base, m->range[i].size);
+		close(m->range[i].fd);
+	}
+}
+
+bool memory_gpa(const struct part_memory *m, const void *va, uint64_t *gpa)
+{
+	unsigned int count = atomic_load_explicit(&m->ranges, memory_order_acquire);
+
+	for (unsigned int i = 0; i < count; i++) {
+		uintptr_t offset = (uintptr_t)va - (uintptr_t)m->range[i].base;
+
+		if (offset < m->range[i].size) {
+			*gpa = m->range[i].gpa + offset;
+			return true;
+		}
+	}
+	return false;
 }
 
 bool memory_has_pages(const struct part_memory *m, const uint64_t *pfns, size_t count)
 {
-	uint64_t pages = m->size >> PART_PAGE_SHIFT;
-
 	for (size_t i = 0; i < count; i++)
-		if (pfns[i] >= pages)
+		if (pfns[i] > PART_GPA_MAX >> PART_PAGE_SHIFT ||
+		    !memory_range(m, pfns[i] << PART_PAGE_SHIFT, PART_PAGE_SIZE))
 			return false;
 	return true;
 }
 
-static size_t run_length(const uint64_t *pfns, size_t count)
+/* All pages are in memory. */
+static const struct part_memory_range *range_of(const struct part_memory *m, uint64_t pfn)
 {
+	return memory_range(m, pfn << PART_PAGE_SHIFT, PART_PAGE_SIZE);
+}
+
+static size_t run_length(const struct part_memory *m, const uint64_t *pfns, size_t count)
+{
+	const struct part_memory_range *r = range_of(m, pfns[0]);
+	uint64_t end = (r->gpa + r->size) >> PART_PAGE_SHIFT;
 	size_t n = 1;
 
-	while (n < count && pfns[n] == pfns[n - 1] + 1)
+	while (n < count && pfns[n] == pfns[n - 1] + 1 && pfns[n] < end)
 		n++;
 	return n;
 }
 
-size_t memory_runs(const uint64_t *pfns, size_t count)
+size_t memory_runs(const struct part_memory *m, const uint64_t *pfns, size_t count)
 {
 	size_t runs = 0;
 
-	for (size_t i = 0; i < count; i += run_length(pfns + i, count - i))
+	for (size_t i = 0; i < count; i += run_length(m, pfns + i, count - i))
 		runs++;
 	return runs;
 }
@@ -134,10 +189,12 @@ static bool take_stitches(struct part_memory *m, size_t n)
 static bool map_runs(struct part_memory *m, uint8_t *va, const uint64_t *pfns, size_t count)
 {
 	for (size_t i = 0, n; i < count; i += n) {
-		n = run_length(pfns + i, count - i);
+		const struct part_memory_range *r = range_of(m, pfns[i]);
+		uint64_t at = r->offset + ((pfns[i] << PART_PAGE_SHIFT) - r->gpa);
+
+		n = run_length(m, pfns + i, count - i);
 		if (mmap(va + i * PART_PAGE_SIZE, n * PART_PAGE_SIZE, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, m->fd,
-			 (off_t)(pfns[i] << PART_PAGE_SHIFT)) == MAP_FAILED)
+			 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, r->fd, (off_t)at) == MAP_FAILED)
 			return false;
 	}
 	return true;
@@ -146,7 +203,7 @@ static bool map_runs(struct part_memory *m, uint8_t *va, const uint64_t *pfns, s
 void *memory_stitch(struct part_memory *m, const uint64_t *pfns, size_t count, unsigned int copies)
 {
 	size_t bytes = count * PART_PAGE_SIZE;
-	size_t stitches = memory_runs(pfns, count) * copies;
+	size_t stitches = memory_runs(m, pfns, count) * copies;
 	uint8_t *va;
 
 	if (!take_stitches(m, stitches))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file
- * Guest memory: one sealed memfd, mapped once, linearly, by each end; the client's page allocator.
+ * Guest memory: ranges of sealed memfds, each mapped once, linearly, by each end; the client's page
+ * allocator. A client's own memory is one range at 0.
  */
 #ifndef PARTITION_MEMORY_H
 #define PARTITION_MEMORY_H
@@ -19,6 +20,8 @@
 /** Where the window for memory-mapped I/O begins; guest memory ends below it. */
 #define PART_MEMORY_MAX   0xf8000000u
 #define PART_MEMORY_MIN   (1u << 20)
+/** No guest physical address is higher: 52 bits are what processors have. */
+#define PART_GPA_MAX      (1ull << 52)
 /** A view begins at a multiple of this. */
 #define PART_MEMORY_ALIGN (2u << 20)
 
@@ -37,32 +40,67 @@
 #define PART_ONE_VIEW 0
 #endif
 
-/** One end's view. */
-struct part_memory {
-	int fd;
+/** Ranges that a view may have. */
+#define PART_MEMORY_RANGES 64u
+
+/** Pages of a file, seen at `base`. */
+struct part_memory_range {
+	uint64_t gpa, size, offset;
 	uint8_t *base;
-	uint64_t size;
-	bool borrowed; /**< the mapping is the other end's (PART_ONE_VIEW) */
+	int fd;
+};
+
+/** One end's view. Ranges are added, never taken away or changed, while others look them up. */
+struct part_memory {
+	struct part_memory_range range[PART_MEMORY_RANGES];
+	atomic_uint ranges;
+	bool borrowed; /**< the mappings are the other end's (PART_ONE_VIEW) */
 	atomic_uint stitches;
 	uint32_t stitch_limit;
 };
 
 /** A sealed memfd of that size; negative errno. */
 int part_memory_file(uint64_t size);
-/** Maps `fd`, which it takes over, if it is sealed and large enough. `same`: see PART_ONE_VIEW. */
-int part_memory_open(struct part_memory *m, int fd, uint64_t size, uint32_t stitch_limit,
-		     const struct part_memory *same);
+void part_memory_init(struct part_memory *m, uint32_t stitch_limit);
+/**
+ * Adds [gpa, gpa + size), which lies at `offset` of `fd`. The descriptor is taken over, also on
+ * failure. One caller at a time. All three numbers are multiples of a page, size is not 0.
+ * -EINVAL: they are not, or the range wraps; -EEXIST: it overlaps another; -E2BIG: no range left;
+ * -EPERM: not a memfd that can neither shrink, nor fault, nor refuse writing, or it is too small.
+ * `same`: see PART_ONE_VIEW.
+ */
+int part_memory_add(struct part_memory *m, int fd, uint64_t gpa, uint64_t size, uint64_t offset,
+		    const struct part_memory *same);
 void part_memory_close(struct part_memory *m);
+
+/** The range that [gpa, gpa + bytes) lies in; NULL: in none, or not in one. */
+static inline const struct part_memory_range *memory_range(const struct part_memory *m,
+							   uint64_t gpa, uint64_t bytes)
+{
+	unsigned int count = atomic_load_explicit(&m->ranges, memory_order_acquire);
+
+	for (unsigned int i = 0; i < count; i++) {
+		const struct part_memory_range *r = &m->range[i];
+
+		if (gpa - r->gpa < r->size)
+			return bytes <= r->size - (gpa - r->gpa) ? r : NULL;
+	}
+	return NULL;
+}
 
 static inline void *memory_at(const struct part_memory *m, uint64_t gpa, uint64_t bytes)
 {
-	return gpa < m->size && bytes <= m->size - gpa ? m->base + gpa : NULL;
+	const struct part_memory_range *r = memory_range(m, gpa, bytes);
+
+	return r ? r->base + (gpa - r->gpa) : NULL;
 }
 
+/** The inverse. */
+bool memory_gpa(const struct part_memory *m, const void *va, uint64_t *gpa);
 /** Every page number is inside memory. */
 bool memory_has_pages(const struct part_memory *m, const uint64_t *pfns, size_t count);
-/** Lengths of runs: 1 means contiguous. */
-size_t memory_runs(const uint64_t *pfns, size_t count);
+/** Runs that lie together in the view: 1 means that the pages are seen as one. */
+size_t memory_runs(const struct part_memory *m, const uint64_t *pfns, size_t count);
 /** Maps the pages `copies` times in a row at addresses of their own. NULL: no stitch left. */
 void *memory_stitch(struct part_memory *m, const uint64_t *pfns, size_t count, unsigned int copies);
 void memory_unstitch(struct part_memory *m, void *va, size_t bytes, size_t stitches);

@@ -12,12 +12,7 @@ void *part_memory_at(struct part_endpoint *ep, uint64_t gpa, uint64_t bytes)
 
 bool part_memory_gpa(struct part_endpoint *ep, const void *va, uint64_t *gpa)
 {
-	uintptr_t offset = (uintptr_t)va - (uintptr_t)ep->memory.base;
-
-	if (offset >= ep->memory.size)
-		return false;
-	*gpa = offset;
-	return true;
+	return memory_gpa(&ep->memory, va, gpa);
 }
 
 int part_pages_alloc(struct part_endpoint *ep, uint32_t pages, uint64_t *gpa)
@@ -55,7 +50,7 @@ int part_pages_map(struct part_endpoint *ep, const uint64_t *pfns, size_t count,
 	if (!memory_has_pages(m, pfns, count))
 		return -EFAULT;
 	mapping->bytes = count * PART_PAGE_SIZE;
-	runs = memory_runs(pfns, count);
+	runs = memory_runs(m, pfns, count);
 	if (runs == 1) {
 		mapping->va = memory_at(m, pfns[0] << PART_PAGE_SHIFT, mapping->bytes);
 		return 0;

@@ -66,15 +66,16 @@ static int open_memory(struct part *p)
 
 	if (fd < 0)
 		return fd;
+	part_memory_init(&p->client.memory, p->options.stitches);
+	part_memory_init(&p->server.memory, p->options.stitches);
 	host_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	error = part_memory_open(&p->client.memory, fd, size, p->options.stitches, NULL);
+	error = part_memory_add(&p->client.memory, fd, 0, size, 0, NULL);
 	if (error || host_fd < 0) {
 		if (host_fd >= 0)
 			close(host_fd);
 		return error ? error : -EMFILE;
 	}
-	error = part_memory_open(&p->server.memory, host_fd, size, p->options.stitches,
-				 &p->client.memory);
+	error = part_memory_add(&p->server.memory, host_fd, 0, size, 0, &p->client.memory);
 	if (error)
 		return error;
 	error = page_pool_init(&p->client.pages, guest_pages(p));
@@ -83,7 +84,8 @@ static int open_memory(struct part *p)
 	error = mmio_init(&p->client.mmio, &p->options);
 	if (error)
 		return error;
-	p->client.blocks = block_pool_create(&p->client.pages, p->client.memory.base);
+	p->client.blocks =
+		block_pool_create(&p->client.pages, memory_at(&p->client.memory, 0, size));
 	return p->client.blocks ? 0 : -ENOMEM;
 }
 

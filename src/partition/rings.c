@@ -28,13 +28,13 @@ int ring_map(struct part_endpoint *ep, const struct ring_pages *ring, struct vmb
 		mapping->va = memory_stitch(m, data, count, 2);
 	if (mapping->va) {
 		mapping->bytes = 2 * (size_t)view->size;
-		mapping->stitches = (uint32_t)(2 * memory_runs(data, count));
+		mapping->stitches = (uint32_t)(2 * memory_runs(m, data, count));
 		mapping->stitched = true;
 		view->data = mapping->va;
 		view->mirrored = true;
 		return 0;
 	}
-	if (memory_runs(data, count) == 1) {
+	if (memory_runs(m, data, count) == 1) {
 		view->data = memory_at(m, data[0] << PART_PAGE_SHIFT, view->size);
 		return 0;
 	}

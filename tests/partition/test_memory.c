@@ -24,18 +24,22 @@ static void the_file_cannot_be_shrunk(void **state)
 	int plain = memfd_create("plain", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	struct part_memory m;
 
-	assert_int_equal(ftruncate(p->client.memory.fd, 4096), -1);
-	assert_int_equal(ftruncate(p->client.memory.fd, TEST_MEMORY * 2), -1);
+	assert_int_equal(ftruncate(p->client.memory.range[0].fd, 4096), -1);
+	assert_int_equal(ftruncate(p->client.memory.range[0].fd, TEST_MEMORY * 2), -1);
 	/* A file that could be shrunk, or is too small, is not mapped. */
 	assert_int_equal(ftruncate(plain, TEST_MEMORY), 0);
+	part_memory_init(&m, 1);
 	assert_int_equal(
-		part_memory_open(&m, fcntl(plain, F_DUPFD_CLOEXEC, 0), TEST_MEMORY, 1, NULL),
-		-EINVAL);
+		part_memory_add(&m, fcntl(plain, F_DUPFD_CLOEXEC, 0), 0, TEST_MEMORY, 0, NULL),
+		-EPERM);
 	assert_int_equal(fcntl(plain, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(part_memory_add(&m, fcntl(plain, F_DUPFD_CLOEXEC, 0), 0,
+					 TEST_MEMORY + 4096, 0, NULL),
+			 -EPERM);
 	assert_int_equal(
-		part_memory_open(&m, fcntl(plain, F_DUPFD_CLOEXEC, 0), TEST_MEMORY + 4096, 1, NULL),
-		-EINVAL);
-	assert_int_equal(part_memory_open(&m, plain, TEST_MEMORY, 1, NULL), 0);
+		part_memory_add(&m, fcntl(plain, F_DUPFD_CLOEXEC, 0), 0, TEST_MEMORY, 4096, NULL),
+		-EPERM);
+	assert_int_equal(part_memory_add(&m, plain, 0, TEST_MEMORY, 0, NULL), 0);
 	part_memory_close(&m);
 	part_destroy(p);
 }
@@ -401,10 +405,119 @@ static void the_nt_layer_sees_page_numbers(void **state)
 	part_destroy(p);
 }
 
+/* ---- ranges ---- */
+
+#define RANGE (1u << 20)
+#define HIGH  (4ull << 30)
+
+static int sealed_file(uint64_t size, unsigned int seals)
+{
+	int fd = memfd_create("range", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
+	return fd;
+}
+
+static void ranges_lie_where_they_were_put(void **state)
+{
+	int fd = sealed_file(3 * RANGE, F_SEAL_SHRINK);
+	struct part_memory m;
+	uint64_t gpa;
+	uint8_t *low, *high;
+
+	part_memory_init(&m, 64);
+	assert_int_equal(part_memory_add(&m, dup(fd), 0, RANGE, 0, NULL), 0);
+	assert_int_equal(part_memory_add(&m, dup(fd), HIGH, RANGE, 2 * RANGE, NULL), 0);
+	low = memory_at(&m, 0x1000, 16);
+	high = memory_at(&m, HIGH + 0x1000, 16);
+	assert_int_equal(pwrite(fd, "low", 4, 0x1000), 4);
+	assert_int_equal(pwrite(fd, "high", 5, 2 * RANGE + 0x1000), 5);
+	assert_string_equal(low, "low");
+	assert_string_equal(high, "high");
+	assert_true(memory_gpa(&m, high + 7, &gpa));
+	assert_int_equal(gpa, HIGH + 0x1007);
+	assert_null(memory_at(&m, RANGE, 1));
+	assert_null(memory_at(&m, RANGE - 1, 2));
+	assert_null(memory_at(&m, HIGH - 1, 1));
+	assert_null(memory_at(&m, HIGH + RANGE - 1, 2));
+	assert_null(memory_at(&m, HIGH, UINT64_MAX));
+	part_memory_close(&m);
+	close(fd);
+}
+
+static void ranges_that_meet_are_two_runs(void **state)
+{
+	int fd = sealed_file(2 * RANGE, F_SEAL_SHRINK);
+	uint64_t pfns[4] = {254, 255, 256, 257};
+	uint64_t outside[2] = {511, 512};
+	struct part_memory m;
+	uint8_t *va;
+
+	part_memory_init(&m, 64);
+	/* The second comes first in the file: what follows in the guest does not in the view. */
+	assert_int_equal(part_memory_add(&m, dup(fd), 0, RANGE, RANGE, NULL), 0);
+	assert_int_equal(part_memory_add(&m, dup(fd), RANGE, RANGE, 0, NULL), 0);
+	assert_null(memory_at(&m, RANGE - 1, 2));
+	assert_true(memory_has_pages(&m, pfns, 4));
+	assert_false(memory_has_pages(&m, outside, 2));
+	assert_int_equal(memory_runs(&m, pfns, 4), 2);
+	for (int i = 0; i < 4; i++)
+		memset(memory_at(&m, pfns[i] << 12, 4096), 'a' + i, 4096);
+	va = memory_stitch(&m, pfns, 4, 1);
+	assert_non_null(va);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(va[i * 4096], 'a' + i);
+	assert_int_equal(atomic_load(&m.stitches), 2);
+	memory_unstitch(&m, va, 4 * 4096, 2);
+	part_memory_close(&m);
+	close(fd);
+}
+
+static void ranges_that_cannot_be_are_refused_by_kind(void **state)
+{
+	static const struct {
+		uint64_t gpa, size, offset;
+		int error;
+	} bad[] = {
+		{0x800, 4096, 0, -EINVAL},
+		{0, 0x800, 0, -EINVAL},
+		{0, 4096, 0x800, -EINVAL},
+		{0, 0, 0, -EINVAL},
+		{1ull << 52, 4096, 0, -EINVAL},
+		{UINT64_MAX - 4095, 4096, 0, -EINVAL},
+		{4096, UINT64_MAX - 4095, 0, -EINVAL},
+		{0, 4096, UINT64_MAX - 4095, -EINVAL},
+		{8 * 4096, 4096, 0, -EEXIST},
+		{0, RANGE, 0, -EEXIST},
+		{11 * 4096, RANGE, 0, -EEXIST},
+		{12 * 4096, RANGE, 4096, -EPERM},
+	};
+	int fd = sealed_file(RANGE, F_SEAL_SHRINK);
+	int frozen = sealed_file(RANGE, F_SEAL_SHRINK | F_SEAL_WRITE);
+	struct part_memory m;
+
+	part_memory_init(&m, 64);
+	assert_int_equal(part_memory_add(&m, dup(fd), 8 * 4096, 4 * 4096, 0, NULL), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(
+			part_memory_add(&m, dup(fd), bad[i].gpa, bad[i].size, bad[i].offset, NULL),
+			bad[i].error);
+	assert_int_equal(part_memory_add(&m, frozen, 0, 4096, 0, NULL), -EPERM);
+	for (uint64_t i = 1; i < PART_MEMORY_RANGES; i++)
+		assert_int_equal(part_memory_add(&m, dup(fd), i * RANGE, 4096, 0, NULL), 0);
+	assert_int_equal(part_memory_add(&m, dup(fd), HIGH, 4096, 0, NULL), -E2BIG);
+	part_memory_close(&m);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_file_cannot_be_shrunk),
+		cmocka_unit_test(ranges_lie_where_they_were_put),
+		cmocka_unit_test(ranges_that_meet_are_two_runs),
+		cmocka_unit_test(ranges_that_cannot_be_are_refused_by_kind),
 		cmocka_unit_test(both_ends_see_one_memory),
 		cmocka_unit_test(sizes_out_of_bounds_are_refused),
 		cmocka_unit_test(pages_run_out_and_come_back),

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+#include "partition/machine.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define CONNECTION_ID_MASK 0xffffffu
+#define SIGNAL_PROBES      64u
+#define RESET_LOG_NS       5000000000u
+
+/* ---- life ---- */
+
+void hv_machine_init(struct hv_machine *m, uint32_t partition)
+{
+	pthread_condattr_t attr;
+
+	m->partition = partition;
+	pthread_mutex_init(&m->reset_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&m->reset_changed, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+void hv_machine_destroy(struct hv_machine *m)
+{
+	pthread_cond_destroy(&m->reset_changed);
+	pthread_mutex_destroy(&m->reset_lock);
+}
+
+void hv_machine_start(void *transport, const struct part_host_lines *lines)
+{
+	struct hv_machine *m = transport;
+
+	m->host = *lines;
+	atomic_store(&m->host_started, true);
+}
+
+void hv_machine_stop(void *transport)
+{
+	struct hv_machine *m = transport;
+
+	atomic_store(&m->host_started, false);
+}
+
+/* ---- messages ---- */
+
+int hv_machine_bind_messages(void *transport, uint32_t connection_id)
+{
+	struct hv_machine *m = transport;
+	int error = -ENOSPC;
+
+	spin_lock(&m->lock);
+	if (m->port_count < HV_MACHINE_MESSAGE_PORTS) {
+		m->ports[m->port_count++] = connection_id & CONNECTION_ID_MASK;
+		error = 0;
+	}
+	spin_unlock(&m->lock);
+	return error;
+}
+
+bool hv_machine_take_message(void *transport, struct hv_message *message)
+{
+	struct hv_machine *m = transport;
+	bool taken;
+
+	spin_lock(&m->lock);
+	taken = m->count;
+	if (taken) {
+		*message = m->messages[m->first];
+		m->first = (m->first + 1) % HV_MACHINE_MESSAGES;
+		m->count--;
+	}
+	spin_unlock(&m->lock);
+	return taken;
+}
+
+static bool is_message_port(const struct hv_machine *m, uint32_t connection_id)
+{
+	for (uint32_t i = 0; i < m->port_count; i++)
+		if (m->ports[i] == (connection_id & CONNECTION_ID_MASK))
+			return true;
+	return false;
+}
+
+static uint16_t queue_message(struct hv_machine *m, const struct hv_message *message)
+{
+	if (!is_message_port(m, message->connection_id))
+		return HV_STATUS_INVALID_CONNECTION_ID;
+	if (message->type != HV_MESSAGE_TYPE_VMBUS)
+		return HV_STATUS_INVALID_PARAMETER;
+	if (m->count == HV_MACHINE_MESSAGES)
+		return HV_STATUS_INSUFFICIENT_BUFFERS;
+	m->messages[(m->first + m->count++) % HV_MACHINE_MESSAGES] = *message;
+	return HV_STATUS_SUCCESS;
+}
+
+uint16_t hv_machine_post(struct hv_machine *m, const struct hv_message *message)
+{
+	uint16_t status;
+
+	if (message->size > HV_MESSAGE_MAX)
+		return HV_STATUS_INVALID_PARAMETER;
+	spin_lock(&m->lock);
+	status = queue_message(m, message);
+	spin_unlock(&m->lock);
+	if (status == HV_STATUS_SUCCESS)
+		hv_machine_look(m);
+	return status;
+}
+
+void hv_machine_look(struct hv_machine *m)
+{
+	if (atomic_load(&m->host_started))
+		part_event_raise(m->host.messages);
+}
+
+/* ---- events ---- */
+
+static _Atomic uint64_t *signal_slot(struct hv_machine *m, uint32_t connection_id)
+{
+	uint32_t hash = connection_id % HV_MACHINE_EVENT_PORTS;
+
+	for (uint32_t i = 0; i < SIGNAL_PROBES; i++) {
+		_Atomic uint64_t *slot = &m->signals[(hash + i) % HV_MACHINE_EVENT_PORTS];
+		uint64_t port = atomic_load(slot);
+
+		if (port && port >> 32 == connection_id)
+			return slot;
+	}
+	return NULL;
+}
+
+int hv_machine_bind_port(void *transport, uint32_t connection_id, uint32_t dispatcher,
+			 uint32_t channel)
+{
+	struct hv_machine *m = transport;
+	uint32_t id = connection_id & CONNECTION_ID_MASK;
+	uint64_t port = (uint64_t)id << 32 | dispatcher << 16 | channel;
+
+	if (!id || channel >= HV_EVENT_FLAGS)
+		return -EINVAL;
+	if (signal_slot(m, id))
+		return -EEXIST;
+	for (uint32_t i = 0; i < SIGNAL_PROBES; i++) {
+		uint64_t none = 0;
+
+		if (atomic_compare_exchange_strong(&m->signals[(id + i) % HV_MACHINE_EVENT_PORTS],
+						   &none, port))
+			return 0;
+	}
+	return -ENOSPC;
+}
+
+void hv_machine_unbind_port(void *transport, uint32_t connection_id)
+{
+	_Atomic uint64_t *slot = signal_slot(transport, connection_id & CONNECTION_ID_MASK);
+
+	if (slot)
+		atomic_store(slot, 0);
+}
+
+uint16_t hv_machine_signal(struct hv_machine *m, uint32_t connection_id, uint16_t flag)
+{
+	_Atomic uint64_t *slot = signal_slot(m, connection_id & CONNECTION_ID_MASK);
+	uint64_t port = slot ? atomic_load(slot) : 0;
+	uint32_t dispatcher = (uint32_t)(port >> 16 & 0xffff);
+
+	if (port >> 32 != (connection_id & CONNECTION_ID_MASK) || !port)
+		return HV_STATUS_INVALID_CONNECTION_ID;
+	if (flag)
+		return HV_STATUS_INVALID_PARAMETER;
+	if (!atomic_load(&m->host_started) || dispatcher >= m->host.dispatchers)
+		return HV_STATUS_INVALID_CONNECTION_ID;
+	hv_flag_set(m->host.doorbells[dispatcher], (uint32_t)(port & 0xffff));
+	part_event_raise(m->host.events[dispatcher]);
+	return HV_STATUS_SUCCESS;
+}
+
+/* ---- resets ---- */
+
+bool hv_machine_take_reset(void *transport)
+{
+	struct hv_machine *m = transport;
+	bool taken;
+
+	pthread_mutex_lock(&m->reset_lock);
+	taken = m->reset_wanted && !m->reset_taken;
+	if (taken)
+		m->reset_taken = true;
+	pthread_mutex_unlock(&m->reset_lock);
+	if (taken) {
+		spin_lock(&m->lock);
+		m->count = 0;
+		spin_unlock(&m->lock);
+	}
+	return taken;
+}
+
+void hv_machine_reset_done(void *transport)
+{
+	struct hv_machine *m = transport;
+
+	pthread_mutex_lock(&m->reset_lock);
+	m->reset_wanted = false;
+	m->reset_taken = false;
+	pthread_cond_broadcast(&m->reset_changed);
+	pthread_mutex_unlock(&m->reset_lock);
+}
+
+void hv_machine_ask_reset(struct hv_machine *m)
+{
+	pthread_mutex_lock(&m->reset_lock);
+	m->reset_wanted = true;
+	pthread_mutex_unlock(&m->reset_lock);
+	hv_machine_look(m);
+}
+
+bool hv_machine_resetting(struct hv_machine *m)
+{
+	bool resetting;
+
+	pthread_mutex_lock(&m->reset_lock);
+	resetting = m->reset_wanted;
+	pthread_mutex_unlock(&m->reset_lock);
+	return resetting;
+}
+
+void hv_machine_reset(struct hv_machine *m)
+{
+	pthread_mutex_lock(&m->reset_lock);
+	m->reset_wanted = true;
+	hv_machine_look(m);
+	while (m->reset_wanted) {
+		uint64_t at = clock_now_ns() + RESET_LOG_NS;
+		struct timespec t = {.tv_sec = (time_t)(at / 1000000000u),
+				     .tv_nsec = (long)(at % 1000000000u)};
+
+		if (pthread_cond_timedwait(&m->reset_changed, &m->reset_lock, &t) == ETIMEDOUT)
+			kmcl_log(KMCL_LOG_WARNING, "partition", m->partition, 0,
+				 "a reset waits for the host's devices to close");
+	}
+	pthread_mutex_unlock(&m->reset_lock);
+}
