@@ -363,6 +363,9 @@ int device_try_offer(struct device *d, struct part_endpoint *ep, uint32_t instan
 	struct vmbus_offer offer = {.interface_id = {{0x6e, 0x2a}}, .order = instance};
 
 	d->revoking = false;
+	offer.monitored = d->monitored;
+	offer.monitor_latency = d->latency;
+	offer.vtl = d->vtl;
 	vmbus_put32(offer.instance_id.b, instance + 1);
 	return part_server_offer(ep, &offer, &device_ops, d, &d->port, &d->ch);
 }

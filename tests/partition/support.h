@@ -105,6 +105,9 @@ struct device {
 	bool attached, revoking; /* under lock */
 	atomic_bool echo;        /* send back what comes */
 	uint32_t status;         /* of the open */
+	bool monitored;          /* of its offers */
+	uint16_t latency;
+	uint8_t vtl;
 	uint64_t retry_ns;
 	atomic_uint received;
 	uint64_t buffer[1024];
