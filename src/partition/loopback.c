@@ -1,61 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include "partition/loopback.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "partition/machine.h"
-#include "partition/synic.h"
 
 struct loopback {
 	struct hv_machine machine;
-	const struct part_memory *host_view;
-	uint32_t vps;
 	struct part_guest_lines guest;
 	atomic_bool guest_started;
-	struct synic_vp vp[SYNIC_MAX_VPS];
 };
 
-/* ---- toward the guest ---- */
-
-static int deliver(void *transport, uint32_t vp, uint8_t sint, const void *payload, size_t size)
+static void interrupt(void *transport, uint32_t vp, uint8_t sint, bool message)
 {
 	struct loopback *l = transport;
-	int error;
 
-	if (vp >= l->vps)
-		return -ENODEV;
-	error = synic_deliver(&l->vp[vp], sint, HV_MESSAGE_TYPE_VMBUS, 0, payload, size);
-	if (!error && atomic_load(&l->guest_started))
-		part_event_raise(l->guest.messages);
-	return error;
+	if (atomic_load(&l->guest_started))
+		part_event_raise(message ? l->guest.messages : l->guest.flags[vp]);
 }
-
-static int set_flag(void *transport, uint32_t vp, uint8_t sint, uint16_t flag)
-{
-	struct loopback *l = transport;
-	int raised;
-
-	if (vp >= l->vps)
-		return -ENODEV;
-	raised = synic_set_flag(&l->vp[vp], sint, flag);
-	if (raised > 0 && atomic_load(&l->guest_started))
-		part_event_raise(l->guest.flags[vp]);
-	return raised < 0 ? raised : 0;
-}
-
-const struct part_host_ops loopback_host_ops = {
-	.start = hv_machine_start,
-	.stop = hv_machine_stop,
-	.bind_messages = hv_machine_bind_messages,
-	.take_message = hv_machine_take_message,
-	.deliver = deliver,
-	.set_flag = set_flag,
-	.bind_port = hv_machine_bind_port,
-	.unbind_port = hv_machine_unbind_port,
-	.take_reset = hv_machine_take_reset,
-	.reset_done = hv_machine_reset_done,
-};
 
 /* ---- what the guest does ---- */
 
@@ -76,33 +38,12 @@ static void guest_stop(void *transport)
 
 static int enable_synic(void *transport, uint32_t vp, uint64_t simp_gpa, uint64_t siefp_gpa)
 {
-	struct loopback *l = transport;
-	uint8_t *simp = memory_at(l->host_view, simp_gpa, PART_PAGE_SIZE);
-	uint8_t *siefp = memory_at(l->host_view, siefp_gpa, PART_PAGE_SIZE);
-
-	if (vp >= l->vps || !simp || !siefp || (simp_gpa | siefp_gpa) % PART_PAGE_SIZE)
-		return -EINVAL;
-	atomic_store(&l->vp[vp].simp, simp);
-	atomic_store(&l->vp[vp].siefp, siefp);
-	/* A guest of VMBus unmasks one SINT and no other. */
-	atomic_store(&l->vp[vp].unmasked, 1u << 2);
-	return 0;
+	return hv_machine_enable_synic(transport, vp, simp_gpa, siefp_gpa);
 }
 
-/* Messages that found the SINT masked are tried again. */
 static int unmask_sint(void *transport, uint32_t vp, uint8_t sint, bool unmasked)
 {
-	struct loopback *l = transport;
-
-	if (vp >= l->vps || sint >= SYNIC_SINTS)
-		return -EINVAL;
-	if (!unmasked) {
-		atomic_fetch_and(&l->vp[vp].unmasked, ~(1u << sint));
-		return 0;
-	}
-	atomic_fetch_or(&l->vp[vp].unmasked, 1u << sint);
-	hv_machine_look(&l->machine);
-	return 0;
+	return hv_machine_unmask(transport, vp, sint, unmasked);
 }
 
 static uint16_t post_message(void *transport, const struct hv_message *message)
@@ -117,10 +58,7 @@ static uint16_t signal_event(void *transport, uint32_t connection_id, uint16_t f
 
 static void end_of_message(void *transport, uint32_t vp)
 {
-	struct loopback *l = transport;
-
-	if (vp < l->vps)
-		hv_machine_look(&l->machine);
+	hv_machine_look(transport);
 }
 
 static void reset(void *transport)
@@ -148,9 +86,7 @@ struct loopback *loopback_create(const struct part_memory *host_view, uint32_t v
 
 	if (!l)
 		return NULL;
-	l->host_view = host_view;
-	l->vps = vps < SYNIC_MAX_VPS ? vps : SYNIC_MAX_VPS;
-	hv_machine_init(&l->machine, partition);
+	hv_machine_init(&l->machine, partition, host_view, vps, interrupt);
 	return l;
 }
 

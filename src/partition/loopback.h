@@ -19,7 +19,6 @@ struct loopback *loopback_create(const struct part_memory *host_view, uint32_t v
 				 uint32_t partition);
 void loopback_destroy(struct loopback *l);
 
-extern const struct part_host_ops loopback_host_ops;
 extern const struct part_guest_ops loopback_guest_ops;
 
 #endif

@@ -13,11 +13,15 @@
 
 /* ---- life ---- */
 
-void hv_machine_init(struct hv_machine *m, uint32_t partition)
+void hv_machine_init(struct hv_machine *m, uint32_t partition, const struct part_memory *memory,
+		     uint32_t vps, hv_interrupt *interrupt)
 {
 	pthread_condattr_t attr;
 
 	m->partition = partition;
+	m->memory = memory;
+	m->vps = vps < SYNIC_MAX_VPS ? vps : SYNIC_MAX_VPS;
+	m->interrupt = interrupt;
 	pthread_mutex_init(&m->reset_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -31,7 +35,7 @@ void hv_machine_destroy(struct hv_machine *m)
 	pthread_mutex_destroy(&m->reset_lock);
 }
 
-void hv_machine_start(void *transport, const struct part_host_lines *lines)
+static void start(void *transport, const struct part_host_lines *lines)
 {
 	struct hv_machine *m = transport;
 
@@ -39,7 +43,7 @@ void hv_machine_start(void *transport, const struct part_host_lines *lines)
 	atomic_store(&m->host_started, true);
 }
 
-void hv_machine_stop(void *transport)
+static void stop(void *transport)
 {
 	struct hv_machine *m = transport;
 
@@ -48,7 +52,7 @@ void hv_machine_stop(void *transport)
 
 /* ---- messages ---- */
 
-int hv_machine_bind_messages(void *transport, uint32_t connection_id)
+static int bind_messages(void *transport, uint32_t connection_id)
 {
 	struct hv_machine *m = transport;
 	int error = -ENOSPC;
@@ -62,7 +66,7 @@ int hv_machine_bind_messages(void *transport, uint32_t connection_id)
 	return error;
 }
 
-bool hv_machine_take_message(void *transport, struct hv_message *message)
+static bool take_message(void *transport, struct hv_message *message)
 {
 	struct hv_machine *m = transport;
 	bool taken;
@@ -118,6 +122,68 @@ void hv_machine_look(struct hv_machine *m)
 		part_event_raise(m->host.messages);
 }
 
+/* ---- SynIC pages ---- */
+
+static int deliver(void *transport, uint32_t vp, uint8_t sint, const void *payload, size_t size)
+{
+	struct hv_machine *m = transport;
+	int error;
+
+	if (vp >= m->vps)
+		return -ENODEV;
+	error = synic_deliver(&m->vp[vp], sint, HV_MESSAGE_TYPE_VMBUS, 0, payload, size);
+	if (!error)
+		m->interrupt(m, vp, sint, true);
+	return error;
+}
+
+static int set_flag(void *transport, uint32_t vp, uint8_t sint, uint16_t flag)
+{
+	struct hv_machine *m = transport;
+	int raised;
+
+	if (vp >= m->vps)
+		return -ENODEV;
+	raised = synic_set_flag(&m->vp[vp], sint, flag);
+	if (raised > 0)
+		m->interrupt(m, vp, sint, false);
+	return raised < 0 ? raised : 0;
+}
+
+static bool find_page(const struct hv_machine *m, uint64_t gpa, uint8_t **page)
+{
+	*page = gpa ? memory_at(m->memory, gpa, PART_PAGE_SIZE) : NULL;
+	return !(gpa % PART_PAGE_SIZE) && (*page || !gpa);
+}
+
+int hv_machine_enable_synic(struct hv_machine *m, uint32_t vp, uint64_t simp_gpa,
+			    uint64_t siefp_gpa)
+{
+	uint8_t *simp, *siefp;
+
+	if (vp >= m->vps || !find_page(m, simp_gpa, &simp) || !find_page(m, siefp_gpa, &siefp))
+		return -EINVAL;
+	atomic_store(&m->vp[vp].simp, simp);
+	atomic_store(&m->vp[vp].siefp, siefp);
+	/* A guest of VMBus unmasks one SINT and no other. */
+	atomic_store(&m->vp[vp].unmasked, 1u << 2);
+	hv_machine_look(m);
+	return 0;
+}
+
+int hv_machine_unmask(struct hv_machine *m, uint32_t vp, uint8_t sint, bool unmasked)
+{
+	if (vp >= m->vps || sint >= SYNIC_SINTS)
+		return -EINVAL;
+	if (!unmasked) {
+		atomic_fetch_and(&m->vp[vp].unmasked, ~(1u << sint));
+		return 0;
+	}
+	atomic_fetch_or(&m->vp[vp].unmasked, 1u << sint);
+	hv_machine_look(m);
+	return 0;
+}
+
 /* ---- events ---- */
 
 static _Atomic uint64_t *signal_slot(struct hv_machine *m, uint32_t connection_id)
@@ -134,8 +200,7 @@ static _Atomic uint64_t *signal_slot(struct hv_machine *m, uint32_t connection_i
 	return NULL;
 }
 
-int hv_machine_bind_port(void *transport, uint32_t connection_id, uint32_t dispatcher,
-			 uint32_t channel)
+static int bind_port(void *transport, uint32_t connection_id, uint32_t dispatcher, uint32_t channel)
 {
 	struct hv_machine *m = transport;
 	uint32_t id = connection_id & CONNECTION_ID_MASK;
@@ -155,7 +220,7 @@ int hv_machine_bind_port(void *transport, uint32_t connection_id, uint32_t dispa
 	return -ENOSPC;
 }
 
-void hv_machine_unbind_port(void *transport, uint32_t connection_id)
+static void unbind_port(void *transport, uint32_t connection_id)
 {
 	_Atomic uint64_t *slot = signal_slot(transport, connection_id & CONNECTION_ID_MASK);
 
@@ -182,7 +247,7 @@ uint16_t hv_machine_signal(struct hv_machine *m, uint32_t connection_id, uint16_
 
 /* ---- resets ---- */
 
-bool hv_machine_take_reset(void *transport)
+static bool take_reset(void *transport)
 {
 	struct hv_machine *m = transport;
 	bool taken;
@@ -200,7 +265,7 @@ bool hv_machine_take_reset(void *transport)
 	return taken;
 }
 
-void hv_machine_reset_done(void *transport)
+static void reset_done(void *transport)
 {
 	struct hv_machine *m = transport;
 
@@ -245,3 +310,16 @@ void hv_machine_reset(struct hv_machine *m)
 	}
 	pthread_mutex_unlock(&m->reset_lock);
 }
+
+const struct part_host_ops hv_machine_ops = {
+	.start = start,
+	.stop = stop,
+	.bind_messages = bind_messages,
+	.take_message = take_message,
+	.deliver = deliver,
+	.set_flag = set_flag,
+	.bind_port = bind_port,
+	.unbind_port = unbind_port,
+	.take_reset = take_reset,
+	.reset_done = reset_done,
+};

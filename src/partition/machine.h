@@ -2,10 +2,11 @@
 /**
  * @file
  * What every transport does for its host end: client messages that wait to be taken, message and
- * event ports, resets. How messages and interrupts reach the guest is the transport's own.
+ * event ports, SynIC pages in guest memory, resets. How a processor is interrupted is the
+ * transport's own.
  *
- * A transport's structure begins with a struct hv_machine, so that these functions can stand in its
- * part_host_ops as they are.
+ * A transport's structure begins with a struct hv_machine, so that hv_machine_ops can be its
+ * part_host_ops, or be copied into it.
  */
 #ifndef PARTITION_MACHINE_H
 #define PARTITION_MACHINE_H
@@ -13,14 +14,23 @@
 #include <pthread.h>
 
 #include "base/spin.h"
-#include "partition/transport.h"
+#include "partition/memory.h"
+#include "partition/synic.h"
 
 #define HV_MACHINE_MESSAGES      32u /* of all message ports */
 #define HV_MACHINE_MESSAGE_PORTS 8u
 #define HV_MACHINE_EVENT_PORTS   4096u
 
+/** A message was put into the VP's page, or one of its event flags was set. Any thread. */
+typedef void hv_interrupt(void *transport, uint32_t vp, uint8_t sint, bool message);
+
 struct hv_machine {
 	uint32_t partition;
+	const struct part_memory *memory; /* where the host finds the guest's */
+	uint32_t vps;
+	hv_interrupt *interrupt;
+	struct synic_vp vp[SYNIC_MAX_VPS];
+
 	struct part_host_lines host;
 	atomic_bool host_started;
 
@@ -42,26 +52,24 @@ struct hv_machine {
 	bool reset_wanted, reset_taken;
 };
 
-/** `m` is zeroed. */
-void hv_machine_init(struct hv_machine *m, uint32_t partition);
+/** `m` is zeroed. `memory` is the host's view and outlives the machine. */
+void hv_machine_init(struct hv_machine *m, uint32_t partition, const struct part_memory *memory,
+		     uint32_t vps, hv_interrupt *interrupt);
 void hv_machine_destroy(struct hv_machine *m);
 
-/* ---- for part_host_ops; `transport` is the machine ---- */
-void hv_machine_start(void *transport, const struct part_host_lines *lines);
-void hv_machine_stop(void *transport);
-int hv_machine_bind_messages(void *transport, uint32_t connection_id);
-bool hv_machine_take_message(void *transport, struct hv_message *message);
-int hv_machine_bind_port(void *transport, uint32_t connection_id, uint32_t dispatcher,
-			 uint32_t channel);
-void hv_machine_unbind_port(void *transport, uint32_t connection_id);
-bool hv_machine_take_reset(void *transport);
-void hv_machine_reset_done(void *transport);
+extern const struct part_host_ops hv_machine_ops;
 
 /* ---- what a guest does ---- */
 /** HvPostMessage: an enum hv_status. */
 uint16_t hv_machine_post(struct hv_machine *m, const struct hv_message *message);
 /** HvSignalEvent: an enum hv_status. Any thread; takes no lock. */
 uint16_t hv_machine_signal(struct hv_machine *m, uint32_t connection_id, uint16_t flag);
+/** The VP's message and event flag page, 0: none. The pages' SINT 2 is let through and no other.
+ *  -EINVAL: no such VP, or no page of guest memory; nothing changed. */
+int hv_machine_enable_synic(struct hv_machine *m, uint32_t vp, uint64_t simp_gpa,
+			    uint64_t siefp_gpa);
+/** Lets a SINT's messages and interrupts through, or no more; what waited is tried again. */
+int hv_machine_unmask(struct hv_machine *m, uint32_t vp, uint8_t sint, bool unmasked);
 /** The guest made room for a message; the host looks what waits. */
 void hv_machine_look(struct hv_machine *m);
 /** A reset of the partition. Blocks until the host has let go of everything. */

@@ -7,6 +7,7 @@
 
 #include "partition/internal.h"
 #include "partition/loopback.h"
+#include "partition/machine.h"
 #include "partition/synic.h"
 #include "vmbus/wire.h"
 
@@ -57,36 +58,36 @@ static uint64_t guest_pages(struct part *p)
 	return pages - MONITOR_PAGES;
 }
 
-/* The client makes the memory and the host is handed a descriptor, as over any transport. */
-static int open_memory(struct part *p)
+/* The client makes the memory. */
+static int open_guest_memory(struct part *p)
 {
 	uint64_t size = p->options.memory;
 	int fd = part_memory_file(size);
-	int host_fd, error;
+	int error;
 
 	if (fd < 0)
 		return fd;
-	part_memory_init(&p->client.memory, p->options.stitches);
-	part_memory_init(&p->server.memory, p->options.stitches);
-	host_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	error = part_memory_add(&p->client.memory, fd, 0, size, 0, NULL);
-	if (error || host_fd < 0) {
-		if (host_fd >= 0)
-			close(host_fd);
-		return error ? error : -EMFILE;
-	}
-	error = part_memory_add(&p->server.memory, host_fd, 0, size, 0, &p->client.memory);
-	if (error)
-		return error;
-	error = page_pool_init(&p->client.pages, guest_pages(p));
-	if (error)
-		return error;
-	error = mmio_init(&p->client.mmio, &p->options);
+	if (!error)
+		error = page_pool_init(&p->client.pages, guest_pages(p));
+	if (!error)
+		error = mmio_init(&p->client.mmio, &p->options);
 	if (error)
 		return error;
 	p->client.blocks =
 		block_pool_create(&p->client.pages, memory_at(&p->client.memory, 0, size));
 	return p->client.blocks ? 0 : -ENOMEM;
+}
+
+/* The host is handed a descriptor, as over any transport. */
+static int share_memory(struct part *p)
+{
+	const struct part_memory_range *r = &p->client.memory.range[0];
+	int fd = fcntl(r->fd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	return part_memory_add(&p->server.memory, fd, 0, r->size, 0, &p->client.memory);
 }
 
 static void destroy_loopback(void *transport)
@@ -103,28 +104,13 @@ static int open_loopback(struct part *p)
 	p->transport = l;
 	p->transport_destroy = destroy_loopback;
 	p->server.transport = l;
-	p->server.host = &loopback_host_ops;
+	p->server.host = &hv_machine_ops;
 	p->client.transport = l;
 	p->client.guest = &loopback_guest_ops;
 	return 0;
 }
 
-static int assemble(struct part *p)
-{
-	int error = complete_options(&p->options);
-
-	if (!error)
-		error = open_memory(p);
-	if (!error)
-		error = ntmemory_init(&p->server);
-	if (!error)
-		error = ntmemory_init(&p->client);
-	if (!error)
-		error = open_loopback(p);
-	return error;
-}
-
-int part_loopback_assemble(const struct part_options *options, struct part **part)
+int part_new(const struct part_options *options, struct part **part)
 {
 	static atomic_uint last_id;
 	struct part *p = calloc(1, sizeof(*p));
@@ -137,12 +123,80 @@ int part_loopback_assemble(const struct part_options *options, struct part **par
 	p->id = atomic_fetch_add(&last_id, 1) + 1;
 	endpoint_init(&p->server, p, true);
 	endpoint_init(&p->client, p, false);
-	error = assemble(p);
+	error = complete_options(&p->options);
+	part_memory_init(&p->client.memory, p->options.stitches);
+	part_memory_init(&p->server.memory, p->options.stitches);
 	if (error)
 		part_destroy(p);
 	else
 		*part = p;
 	return error;
+}
+
+static int assemble_loopback(struct part *p)
+{
+	int error = open_guest_memory(p);
+
+	if (!error)
+		error = share_memory(p);
+	if (!error)
+		error = ntmemory_init(&p->server);
+	if (!error)
+		error = ntmemory_init(&p->client);
+	if (!error)
+		error = open_loopback(p);
+	return error;
+}
+
+int part_loopback_assemble(const struct part_options *options, struct part **part)
+{
+	struct part *p;
+	int error = part_new(options, &p);
+
+	if (error)
+		return error;
+	error = assemble_loopback(p);
+	if (error)
+		part_destroy(p);
+	else
+		*part = p;
+	return error;
+}
+
+int part_start_host(struct part *part, const struct part_transport *transport)
+{
+	int error;
+
+	part->transport = transport->transport;
+	part->transport_destroy = transport->destroy;
+	part->server.transport = transport->transport;
+	part->server.host = transport->host;
+	error = ntmemory_init(&part->server);
+	return error ? error : server_end_start(&part->server);
+}
+
+int part_start_guest(struct part *part, const struct part_transport *transport)
+{
+	int error;
+
+	part->transport = transport->transport;
+	part->transport_destroy = transport->destroy;
+	part->client.transport = transport->transport;
+	part->client.guest = transport->guest;
+	error = ntmemory_init(&part->client);
+	return error ? error : client_end_start(&part->client);
+}
+
+int part_guest_memory(struct part *part)
+{
+	int error = open_guest_memory(part);
+
+	return error ? error : part->client.memory.range[0].fd;
+}
+
+int part_host_memory(struct part *part, int fd, uint64_t gpa, uint64_t size, uint64_t offset)
+{
+	return part_memory_add(&part->server.memory, fd, gpa, size, offset, NULL);
 }
 
 int part_loopback_create(const struct part_options *options, struct part **part)

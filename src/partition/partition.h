@@ -51,6 +51,29 @@ struct part_options {
 /* ---- life ---- */
 /** Both ends in this process. The client's contact is made at once, in the background. */
 int part_loopback_create(const struct part_options *options, struct part **part);
+
+/** Where one end alone stands; see partition/transport.h. */
+struct part_host_ops;
+struct part_guest_ops;
+struct part_transport {
+	void *transport;
+	const struct part_host_ops *host;   /**< of a host's */
+	const struct part_guest_ops *guest; /**< of a guest's */
+	void (*destroy)(void *transport);   /**< the partition's end calls it */
+};
+/** A partition with neither end; its options are complete and its id is known. */
+int part_new(const struct part_options *options, struct part **part);
+/** Memory that a host's end will find at `gpa`. Takes the descriptor over. Errors as of
+ * part_memory_add (partition/memory.h). Also while the end runs; one caller at a time. */
+int part_host_memory(struct part *part, int fd, uint64_t gpa, uint64_t size, uint64_t offset);
+/** Makes a guest's memory, as large as the options say, to be given to the host. The descriptor,
+ * which stays the partition's, or negative errno. */
+int part_guest_memory(struct part *part);
+/** Takes the transport over, also on failure; then the partition is to be destroyed. */
+int part_start_host(struct part *part, const struct part_transport *transport);
+/** After part_guest_memory. The contact is made at once, in the background. */
+int part_start_guest(struct part *part, const struct part_transport *transport);
+
 /** Channels must be closed and offers revoked; ends the threads and frees everything. Blocks. */
 void part_destroy(struct part *part);
 struct part_endpoint *part_server(struct part *part);
