@@ -33,6 +33,7 @@ NTSTATUS VmbChannelSetInterruptLatency(VMBCHANNEL Channel, UINT16 Latency, PUINT
 		return STATUS_INVALID_PARAMETER_3;
 	if (kmcl_link(ch) != KMCL_LINK_OPEN || kmcl_above_passive("VmbChannelSetInterruptLatency"))
 		return STATUS_INVALID_DEVICE_STATE;
-	/* clients connect without monitor pages, so no channel has a slot in one */
-	return STATUS_NOT_SUPPORTED;
+	if (part_client_set_latency(ch->claimed, Latency, OriginalLatency))
+		return STATUS_NOT_SUPPORTED;
+	return STATUS_SUCCESS;
 }
