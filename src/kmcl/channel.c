@@ -82,7 +82,7 @@ static void fill_statistics(struct kmcl_channel *ch, struct kmcl_channel_stats *
 	s->bytes_sent = c->bytes_sent;
 	s->packets_received = c->packets_received;
 	s->bytes_received = c->bytes_received;
-	s->signals_sent = ch->port.signals_sent;
+	s->signals_sent = __atomic_load_n(&ch->port.signals_sent, __ATOMIC_RELAXED);
 	s->signals_saved = c->signals_saved;
 	s->no_room = c->no_room;
 	s->dropped_completions = c->dropped_completions;

@@ -164,8 +164,8 @@ static void set_port(struct part_client_channel *ch, struct part_port *port, uin
 		ch->signal.connection_id ? ch->signal.connection_id : ch->offer.connection_id;
 	port->peer.muted = false;
 	port->peer.shared = !ch->offer.dedicated_interrupt;
-	port->signals_sent = 0;
-	port->signals_taken = 0;
+	__atomic_store_n(&port->signals_sent, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&port->signals_taken, 0, __ATOMIC_RELAXED);
 }
 
 /* ---- open and close ---- */

@@ -150,8 +150,8 @@ static void set_port(struct part_server_channel *ch, const struct vmbus_server_a
 	port->peer.flag = a->open.event_flag;
 	port->peer.sint = a->open.sint;
 	port->peer.muted = a->open.target_vp == VMBUS_VP_NONE;
-	port->signals_sent = 0;
-	port->signals_taken = 0;
+	__atomic_store_n(&port->signals_sent, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&port->signals_taken, 0, __ATOMIC_RELAXED);
 	atomic_store(&port->signal_owed, false);
 	port_gate_set(port, PORT_GATE_HELD);
 }
