@@ -20,6 +20,7 @@ struct out {
 	WCHAR *wide;
 	size_t room; /* units, the terminator included */
 	size_t used;
+	bool counted; /* no terminator */
 	bool cut;
 };
 
@@ -48,7 +49,7 @@ static WCHAR next(struct format *f)
 
 static void put_unit(struct out *o, unsigned int unit)
 {
-	if (o->used + 1 >= o->room) {
+	if (o->used + !o->counted >= o->room) {
 		o->cut = true;
 		return;
 	}
@@ -361,7 +362,7 @@ static bool format_to(struct out *o, struct format f, va_list args)
 	va_end(copy);
 	if (o->narrow)
 		o->narrow[o->used] = 0;
-	else
+	else if (!o->counted)
 		o->wide[o->used] = 0;
 	return !o->cut;
 }
@@ -371,4 +372,20 @@ bool nt_format(char *text, size_t size, const char *format, va_list args)
 	struct out o = {.narrow = text, .room = size};
 
 	return format_to(&o, (struct format){.narrow = format}, args);
+}
+
+bool nt_format_wide(WCHAR *text, size_t size, const WCHAR *format, va_list args)
+{
+	struct out o = {.wide = text, .room = size};
+
+	return format_to(&o, (struct format){.wide = format}, args);
+}
+
+bool nt_format_counted(WCHAR *text, size_t *size, const WCHAR *format, va_list args)
+{
+	struct out o = {.wide = text, .room = *size, .counted = true};
+	bool whole = format_to(&o, (struct format){.wide = format}, args);
+
+	*size = o.used;
+	return whole;
 }

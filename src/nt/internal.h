@@ -29,7 +29,7 @@ struct nt_driver {
 	pthread_mutex_t lock;
 };
 
-/* ---- ke.c ---- */
+/* ---- ke.c, wait.c ---- */
 void nt_dispatcher_init(DISPATCHER_HEADER *header, LONG type, LONG state);
 /** Makes the object signalled by `count` and releases who can be released. Returns the old state.
  */
@@ -57,6 +57,10 @@ NTSTATUS nt_invalid_request(PDEVICE_OBJECT device, PIRP irp);
 /* ---- format.c ---- */
 /** As the kernel formats. False: it was cut. */
 bool nt_format(char *text, size_t size, const char *format, va_list args);
+/** The same in 16-bit characters, where %s takes wide text. */
+bool nt_format_wide(WCHAR *text, size_t size, const WCHAR *format, va_list args);
+/** The same without a terminator; *size: room, then what is used. */
+bool nt_format_counted(WCHAR *text, size_t *size, const WCHAR *format, va_list args);
 
 /* ---- ex.c: memory of the library's own that MmAllocate* and MDLs use ---- */
 void *nt_pool_alloc(SIZE_T bytes, ULONG tag, bool zero, bool pages);

@@ -2,78 +2,135 @@
 /*
  * PASSIVE work: one elastic pool of threads, strands on it, and the work items of the DDI. A job
  * that blocks holds its thread, never the pool: a keeper thread adds one when jobs wait and nobody
- * is idle. Submitting allocates nothing, so dispatchers may do it.
+ * is idle. Submitting allocates nothing and takes no lock, so dispatchers may do it.
+ *
+ * No job is overlooked: who submits publishes the job and then looks for somebody idle, who goes
+ * idle says so and then looks for jobs. Threads and jobs are counted likewise: each side makes its
+ * change and then compares, so that the last of them sees a shortage and wakes the keeper.
  */
 #include "nt/internal.h"
 
-#include <errno.h>
+#include <limits.h>
 #include <time.h>
 
 #include "base/log.h"
+#include "nt/futex.h"
 
 #define MOST_THREADS 4096u
-#define IDLE_SECONDS 5
+#define IDLE_100NS   50000000u
 
 static struct {
+	_Atomic(struct nt_job *) submitted; /* newest first */
+	_Atomic uint32_t jobs;              /* that no thread has taken */
+	_Atomic uint32_t idle, threads;
+	_Atomic uint32_t starting; /* threads that have not yet looked for a job */
+	_Atomic uint32_t work;     /* futex: one more for each wake-up of who is idle */
+	_Atomic uint32_t wanted;   /* futex: the keeper is to look */
+	atomic_bool stop;          /* who is idle ends */
+	atomic_bool keeper, stop_keeper;
+
+	/* threads of the pool only, and whoever starts or ends it */
 	pthread_mutex_t lock;
-	pthread_cond_t work;   /* workers */
-	pthread_cond_t wanted; /* keeper */
-	pthread_cond_t ended;  /* shutdown */
-	struct nt_job *head, **tail;
-	uint32_t jobs, idle, threads;
-	uint32_t starting; /* threads that have not yet looked for a job */
-	bool keeper, stop; /* stop: who is idle ends */
-	bool stop_keeper;
+	pthread_cond_t ended; /* shutdown */
+	struct nt_job *head;  /* taken over from `submitted`, oldest first */
 	pthread_t keeper_thread;
 } pool = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.wanted = PTHREAD_COND_INITIALIZER,
 	.ended = PTHREAD_COND_INITIALIZER,
 };
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void pool_init(void)
+/* Idle is read before starting: a thread goes from there to here, never back. */
+static bool short_of_workers(void)
 {
-	pthread_condattr_t attr;
+	uint32_t jobs = atomic_load(&pool.jobs);
+	uint32_t idle = atomic_load(&pool.idle);
 
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&pool.work, &attr);
-	pthread_condattr_destroy(&attr);
-	pool.tail = &pool.head;
+	return jobs > idle + atomic_load(&pool.starting) &&
+	       atomic_load(&pool.threads) < MOST_THREADS;
 }
 
-/* Under pool.lock. False: nothing came for a while, or the pool ends. */
-static bool wait_for_job(void)
+static void call_keeper(void)
 {
-	struct timespec until;
-	int error = 0;
+	if (!atomic_exchange(&pool.wanted, 1))
+		futex_wake(&pool.wanted, 1);
+}
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += IDLE_SECONDS;
-	pool.idle++;
-	while (!pool.head && !pool.stop && error != ETIMEDOUT)
-		error = pthread_cond_timedwait(&pool.work, &pool.lock, &until);
-	pool.idle--;
-	return pool.head != NULL;
+static void wake_idle(int count)
+{
+	atomic_fetch_add(&pool.work, 1);
+	futex_wake(&pool.work, count);
+}
+
+/* Under pool.lock: the oldest job, NULL: none. */
+static struct nt_job *next_job(void)
+{
+	struct nt_job *job;
+
+	if (!pool.head) {
+		job = atomic_exchange(&pool.submitted, NULL);
+		while (job) {
+			struct nt_job *older = job->next;
+
+			job->next = pool.head;
+			pool.head = job;
+			job = older;
+		}
+	}
+	job = pool.head;
+	if (job) {
+		pool.head = job->next;
+		atomic_fetch_sub(&pool.jobs, 1);
+	}
+	return job;
+}
+
+/* Under pool.lock. NULL: nothing came for a while, or the pool ends. */
+static struct nt_job *wait_for_job(void)
+{
+	uint64_t deadline = nt_interrupt_time() + IDLE_100NS;
+	struct nt_job *job;
+	bool more = true;
+
+	atomic_fetch_add(&pool.idle, 1);
+	for (;;) {
+		uint32_t seen = atomic_load(&pool.work);
+
+		if (pool.head || atomic_load(&pool.submitted) || atomic_load(&pool.stop) || !more)
+			break;
+		pthread_mutex_unlock(&pool.lock);
+		more = futex_wait(&pool.work, seen, &deadline);
+		pthread_mutex_lock(&pool.lock);
+	}
+	/* First this: a job submitted since counts on us until it sees that we are not idle. */
+	atomic_fetch_sub(&pool.idle, 1);
+	job = next_job();
+	return job;
+}
+
+static struct nt_job *take_job(void)
+{
+	struct nt_job *job = next_job();
+
+	if (!job)
+		job = wait_for_job();
+	/* One idle thread less, or a job is left that counted on another. */
+	if (short_of_workers())
+		call_keeper();
+	return job;
 }
 
 static void *worker(void *arg)
 {
-	pthread_mutex_lock(&pool.lock);
-	pool.starting--;
-	while (pool.head || wait_for_job()) {
-		struct nt_job *job = pool.head;
+	struct nt_job *job;
 
-		pool.head = job->next;
-		if (!pool.head)
-			pool.tail = &pool.head;
-		pool.jobs--;
+	pthread_mutex_lock(&pool.lock);
+	atomic_fetch_sub(&pool.starting, 1);
+	while ((job = take_job())) {
 		pthread_mutex_unlock(&pool.lock);
 		job->run(job); /* may be gone afterwards */
 		pthread_mutex_lock(&pool.lock);
 	}
-	pool.threads--;
+	atomic_fetch_sub(&pool.threads, 1);
 	pthread_cond_broadcast(&pool.ended);
 	pthread_mutex_unlock(&pool.lock);
 	return NULL;
@@ -81,89 +138,101 @@ static void *worker(void *arg)
 
 static void add_worker(void)
 {
+	struct timespec pause = {.tv_nsec = 10000000};
 	pthread_attr_t attr;
 	pthread_t thread;
 
-	pool.threads++;
-	pool.starting++;
-	pthread_mutex_unlock(&pool.lock);
+	atomic_fetch_add(&pool.threads, 1);
+	atomic_fetch_add(&pool.starting, 1);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	if (pthread_create(&thread, &attr, worker, NULL)) {
-		struct timespec pause = {.tv_nsec = 10000000};
-
+		atomic_fetch_sub(&pool.starting, 1);
+		pthread_mutex_lock(&pool.lock);
+		atomic_fetch_sub(&pool.threads, 1);
+		pthread_cond_broadcast(&pool.ended);
+		pthread_mutex_unlock(&pool.lock);
 		KMCL_LOG_PEER(KMCL_LOG_ERROR, "nt", 0, 0, "no thread for waiting work");
 		nanosleep(&pause, NULL);
-		pthread_mutex_lock(&pool.lock);
-		pool.threads--;
-		pool.starting--;
-	} else {
-		pthread_mutex_lock(&pool.lock);
 	}
 	pthread_attr_destroy(&attr);
 }
 
-static bool short_of_workers(void)
-{
-	return pool.jobs > pool.idle + pool.starting && pool.threads < MOST_THREADS;
-}
-
+/* Takes the call back before it looks: one that comes later wakes it. */
 static void *keeper(void *arg)
 {
-	pthread_mutex_lock(&pool.lock);
-	while (!pool.stop_keeper) {
+	for (;;) {
+		atomic_store(&pool.wanted, 0);
+		if (atomic_load(&pool.stop_keeper))
+			return NULL;
 		if (short_of_workers())
 			add_worker();
 		else
-			pthread_cond_wait(&pool.wanted, &pool.lock);
+			futex_wait(&pool.wanted, 0, NULL);
 	}
-	pthread_mutex_unlock(&pool.lock);
-	return NULL;
 }
 
 /* Under pool.lock. */
 static void start_keeper(void)
 {
-	pool.stop = pool.stop_keeper = false;
-	pool.keeper = pthread_create(&pool.keeper_thread, NULL, keeper, NULL) == 0;
+	bool started;
+
+	atomic_store(&pool.stop_keeper, false);
+	atomic_store(&pool.stop, false);
+	started = pthread_create(&pool.keeper_thread, NULL, keeper, NULL) == 0;
+	atomic_store(&pool.keeper, started);
+}
+
+static void start_pool(void)
+{
+	pthread_mutex_lock(&pool.lock);
+	if (!atomic_load(&pool.keeper))
+		start_keeper();
+	pthread_mutex_unlock(&pool.lock);
 }
 
 void nt_pool_submit(struct nt_job *job)
 {
-	pthread_once(&once, pool_init);
-	pthread_mutex_lock(&pool.lock);
-	if (!pool.keeper)
-		start_keeper();
-	job->next = NULL;
-	*pool.tail = job;
-	pool.tail = &job->next;
-	pool.jobs++;
-	pthread_cond_signal(&pool.work);
+	struct nt_job *newest = atomic_load_explicit(&pool.submitted, memory_order_relaxed);
+
+	atomic_fetch_add(&pool.jobs, 1);
+	do {
+		job->next = newest;
+	} while (!atomic_compare_exchange_weak(&pool.submitted, &newest, job));
+	/* from here on the job may be gone */
+	if (!atomic_load(&pool.keeper))
+		start_pool();
+	if (atomic_load(&pool.idle))
+		wake_idle(1);
 	if (short_of_workers())
-		pthread_cond_signal(&pool.wanted);
-	pthread_mutex_unlock(&pool.lock);
+		call_keeper();
+}
+
+/* Under pool.lock. */
+static bool work_left(void)
+{
+	return pool.head || atomic_load(&pool.submitted);
 }
 
 void nt_pool_shutdown(void)
 {
-	pthread_once(&once, pool_init);
 	pthread_mutex_lock(&pool.lock);
-	if (!pool.keeper) {
+	if (!atomic_load(&pool.keeper)) {
 		pthread_mutex_unlock(&pool.lock);
 		return;
 	}
-	pool.stop = true;
-	pthread_cond_broadcast(&pool.work);
+	atomic_store(&pool.stop, true);
+	wake_idle(INT_MAX);
 	/* a job that no thread has taken yet still gets one */
-	while (pool.threads || pool.head)
+	while (atomic_load(&pool.threads) || work_left())
 		pthread_cond_wait(&pool.ended, &pool.lock);
-	pool.stop_keeper = true;
-	pthread_cond_signal(&pool.wanted);
+	atomic_store(&pool.stop_keeper, true);
 	pthread_mutex_unlock(&pool.lock);
+	call_keeper();
 	pthread_join(pool.keeper_thread, NULL);
 	pthread_mutex_lock(&pool.lock);
-	pool.keeper = false;
-	if (pool.head)
+	atomic_store(&pool.keeper, false);
+	if (work_left())
 		start_keeper(); /* submitted while the keeper was ending */
 	pthread_mutex_unlock(&pool.lock);
 }

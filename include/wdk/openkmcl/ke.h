@@ -53,7 +53,7 @@ enum {
 typedef struct _DISPATCHER_HEADER {
 	LONG Type;
 	LONG SignalState;
-	PVOID WaitListHead;
+	PVOID WaitListHead; /* and the object's lock */
 } DISPATCHER_HEADER;
 
 typedef struct _KEVENT {
@@ -101,6 +101,8 @@ LONG KeReadStateSemaphore(PRKSEMAPHORE Semaphore);
 VOID KeInitializeMutex(PRKMUTEX Mutex, ULONG Level);
 /** 0: it is free now; negative: the caller, who had taken it more than once, owns it still. */
 LONG KeReleaseMutex(PRKMUTEX Mutex, BOOLEAN Wait);
+/** 1: free. */
+LONG KeReadStateMutex(PRKMUTEX Mutex);
 
 /**
  * Waits for one object. PASSIVE_LEVEL, except with a timeout of zero (<= DISPATCH_LEVEL).
@@ -110,6 +112,25 @@ LONG KeReleaseMutex(PRKMUTEX Mutex, BOOLEAN Wait);
  */
 NTSTATUS KeWaitForSingleObject(PVOID Object, KWAIT_REASON WaitReason, KPROCESSOR_MODE WaitMode,
 			       BOOLEAN Alertable, PLARGE_INTEGER Timeout);
+
+#define MAXIMUM_WAIT_OBJECTS 64
+#define THREAD_WAIT_OBJECTS  3
+
+typedef struct _KWAIT_BLOCK {
+	PVOID Reserved[6];
+} KWAIT_BLOCK, *PKWAIT_BLOCK, *PRKWAIT_BLOCK;
+
+/**
+ * Waits for one of several objects, or for all of them at once; IRQL and Timeout as above. A wait
+ * for all takes none before it can take all, and names no object twice.
+ * @param WaitBlockArray may be NULL for up to THREAD_WAIT_OBJECTS.
+ * @return WaitAny: STATUS_WAIT_0 and the index of the object. WaitAll: STATUS_SUCCESS. Or
+ *         STATUS_TIMEOUT.
+ */
+NTSTATUS KeWaitForMultipleObjects(ULONG Count, PVOID Object[], WAIT_TYPE WaitType,
+				  KWAIT_REASON WaitReason, KPROCESSOR_MODE WaitMode,
+				  BOOLEAN Alertable, PLARGE_INTEGER Timeout,
+				  PKWAIT_BLOCK WaitBlockArray);
 
 NTSTATUS KeDelayExecutionThread(KPROCESSOR_MODE WaitMode, BOOLEAN Alertable,
 				PLARGE_INTEGER Interval);
