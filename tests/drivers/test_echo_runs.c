@@ -2,7 +2,10 @@
 /* Many requests, many channels, and channels that close in the middle of it all. */
 #include "echo_host.h"
 
+#include <dirent.h>
 #include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -453,6 +456,50 @@ static void wrong_runs_are_refused(void **state)
 	echo_host_stop(&host);
 }
 
+static bool has_thread(const char *name)
+{
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *entry;
+	bool found = false;
+
+	assert_non_null(dir);
+	while (!found && (entry = readdir(dir))) {
+		char path[300], comm[32] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		found = fgets(comm, sizeof(comm), f) && !strncmp(comm, name, strlen(name));
+		fclose(f);
+	}
+	closedir(dir);
+	return found;
+}
+
+/* The host's key reaches the bus: its watch over the monitor page runs, and the signals arrive. */
+static void an_offer_can_have_a_monitor(void **state)
+{
+	struct echo_run run = {.op = ECHO_OP_ECHO, .size = 8, .window = 1, .total = 800};
+	struct run_answer answer;
+	uint8_t data[800];
+
+	fill_bytes(data, sizeof(data), 3);
+	for (int monitored = 0; monitored < 2; monitored++) {
+		echo_host_start(&host, 2, monitored ? "offer.monitor=2000" : NULL, NULL);
+		assert_int_equal(has_thread("kmcl-host-mon"), monitored);
+		for (unsigned int device = 0; device < 2; device++) {
+			echo_run_on(&host, device, &run, data, sizeof(data), &answer);
+			assert_whole(&answer, 100);
+			assert_memory_equal(answer.data, data, sizeof(data));
+			forget(&answer);
+		}
+		echo_host_stop(&host);
+		assert_false(has_thread("kmcl-host-mon"));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -470,6 +517,7 @@ int main(void)
 		cmocka_unit_test(unload_during_a_transfer),
 		cmocka_unit_test(others_flow_beside_a_gpadl_sum),
 		cmocka_unit_test(wrong_runs_are_refused),
+		cmocka_unit_test(an_offer_can_have_a_monitor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
