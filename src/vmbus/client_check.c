@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The invariants of the client: what must hold between any two calls. */
+#include "vmbus/check.h"
 #include "vmbus/client_internal.h"
 
 static const char *check_gpadls(const struct vmbus_client *c, const struct client_channel *ch,
@@ -49,7 +50,8 @@ static const char *check_channel(const struct vmbus_client *c, const struct clie
 
 const char *vmbus_client_check(const struct vmbus_client *c)
 {
-	uint32_t channels = 0, relids = 0, with_relid = 0, gpadls = 0;
+	uint32_t relids = vmbus_count_set((void *const *)c->by_relid, VMBUS_MAX_CHANNEL + 1);
+	uint32_t channels = 0, with_relid = 0, gpadls = 0;
 	const char *wrong = NULL;
 
 	for (uint32_t i = 0; i < c->slot_count && !wrong; i++) {
@@ -65,8 +67,6 @@ const char *vmbus_client_check(const struct vmbus_client *c)
 		if (!wrong)
 			wrong = check_gpadls(c, ch, &gpadls);
 	}
-	for (uint32_t i = 0; i <= VMBUS_MAX_CHANNEL; i++)
-		relids += c->by_relid[i] != NULL;
 	if (!wrong && (channels != c->channel_count || relids != with_relid))
 		wrong = "the tables of channels do not agree";
 	if (!wrong && gpadls != c->gpadls.count)

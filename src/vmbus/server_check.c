@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The invariants of the server: what must hold between any two calls. */
+#include "vmbus/check.h"
 #include "vmbus/server_internal.h"
 
 struct census {
@@ -104,12 +105,9 @@ static const char *check_channel(const struct vmbus_server *s, const struct chan
 
 static const char *check_census(const struct vmbus_server *s, const struct census *c)
 {
-	uint32_t slots = 0, relids = 0;
+	uint32_t slots = vmbus_count_set((void *const *)s->slots, s->config.limits.channels);
+	uint32_t relids = vmbus_count_set((void *const *)s->by_relid, VMBUS_MAX_CHANNEL + 1);
 
-	for (uint32_t i = 0; i < s->config.limits.channels; i++)
-		slots += s->slots[i] != NULL;
-	for (uint32_t i = 0; i <= VMBUS_MAX_CHANNEL; i++)
-		relids += s->by_relid[i] != NULL;
 	if (slots != s->channel_count || relids != c->with_relid)
 		return "the tables of channels do not agree";
 	if (c->draining != s->draining || c->tearing != s->tearing)
