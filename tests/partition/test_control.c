@@ -230,6 +230,29 @@ static void ctl_023_another_sint_is_refused_there_and_nowhere_else(void **state)
 	stop_one(&g, &d);
 }
 
+static void ctl_025_a_contact_for_no_vp_is_answered_on_the_first(void **state)
+{
+	struct raw_guest g;
+	struct raw_message m;
+
+	raw_guest_start(&g, NULL);
+	raw_contact(&g, VMBUS_V3_0, RAW_VPS);
+	g.message_vp = 0;
+	raw_expect(&g, 15, &m);
+	assert_int_equal(m.bytes[8], 1);
+	assert_int_equal(m.bytes[9], 2);
+	/* Below 3.0 the field is not read, above it is where answers go. */
+	raw_contact(&g, VMBUS_V2_4, RAW_VPS);
+	g.message_vp = 0;
+	raw_expect(&g, 15, &m);
+	assert_int_equal(m.bytes[9], 0);
+	raw_contact(&g, VMBUS_V3_0, RAW_VPS - 1);
+	raw_expect(&g, 15, &m);
+	assert_int_equal(m.bytes[9], 0);
+	raw_expect_nothing(&g);
+	raw_guest_stop(&g);
+}
+
 static void ctl_024_a_vtl_that_nobody_serves_hears_nothing(void **state)
 {
 	static const struct part_options vtl2 = {
@@ -327,6 +350,7 @@ static void ctl_085_086_087_a_reserved_channel_outlives_its_connection(void **st
 	assert_int_equal(vmbus_get32(m.bytes + 16), 0);
 	sem_wait(&d.opened);
 	raw_post_channel(&g, 7, 1); /* the wrong kind of close */
+	raw_post_open(&g, 1, 7, RING_PAGES, 0);
 	raw_post(&g, unload, sizeof(unload));
 	raw_expect(&g, 17, &m);
 	assert_int_equal(atomic_load(&d.closes), 0);
@@ -856,6 +880,7 @@ int main(void)
 		cmocka_unit_test(ctl_113_a_masked_sint_takes_flags_and_interrupts_nobody),
 		cmocka_unit_test(ctl_022_the_old_port_knows_no_sint),
 		cmocka_unit_test(ctl_023_another_sint_is_refused_there_and_nowhere_else),
+		cmocka_unit_test(ctl_025_a_contact_for_no_vp_is_answered_on_the_first),
 		cmocka_unit_test(ctl_024_a_vtl_that_nobody_serves_hears_nothing),
 		cmocka_unit_test(ctl_085_086_087_a_reserved_channel_outlives_its_connection),
 		cmocka_unit_test(ctl_078_079_080_the_guest_chooses_flag_connection_and_sint),
