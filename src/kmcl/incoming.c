@@ -476,8 +476,7 @@ static bool enqueue(struct kmcl_channel *ch, struct kmcl_incoming *in)
 		mine = !ch->in.busy && deliverable(ch);
 		if (mine)
 			ch->in.busy = true;
-		else
-			note_room(ch);
+		note_room(ch);
 	}
 	spin_unlock(&ch->in.lock);
 	return mine;

@@ -258,6 +258,8 @@ void kt_unblock(struct kt_chan *to, enum kt_mode mode);
 void kt_complete(struct kt_chan *c, unsigned int index, const void *data, uint32_t length);
 /** Defers from a packet hook. */
 void kt_defer(struct kt_chan *c, VMBPACKETCOMPLETION packet);
+/** The delivery under way comes again, though not by a deferral. */
+void kt_comes_again(struct kt_chan *c);
 void kt_note_packet(struct kt_chan *c, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 length,
 		    UINT32 flags);
 

@@ -459,11 +459,16 @@ void kt_complete(struct kt_chan *c, unsigned int index, const void *data, uint32
 	VmbChannelPacketComplete(handle, (PVOID)(uintptr_t)data, length);
 }
 
-void kt_defer(struct kt_chan *c, VMBPACKETCOMPLETION packet)
+void kt_comes_again(struct kt_chan *c)
 {
 	kt_lock();
 	c->deferring = true;
 	kt_unlock();
+}
+
+void kt_defer(struct kt_chan *c, VMBPACKETCOMPLETION packet)
+{
+	kt_comes_again(c);
 	VmbChannelPacketDeferToPassive(packet);
 }
 

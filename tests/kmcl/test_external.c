@@ -389,6 +389,269 @@ static void a_page_outside_guest_memory(void **state)
 	kt_pair_free(&p);
 }
 
+/* ---- external data that is not there yet ---- */
+
+static struct {
+	atomic_uint pended; /* deliveries that were left for later */
+	VMBPACKETCOMPLETION waits;
+	unsigned int number; /* of the packet that waits */
+	bool complete;       /* in spite of STATUS_PENDING */
+	atomic_uint wrong;
+} later;
+
+/* Leaves a packet whose data pends; when one comes back it must be the next, and then the data is
+ * there. */
+static bool take_or_leave(struct kt_chan *c, VMBPACKETCOMPLETION packet, PVOID buffer,
+			  UINT32 length, UINT32 flags)
+{
+	unsigned int number = *(uint8_t *)buffer;
+	PMDL mdl = NULL, again = NULL;
+	NTSTATUS status = VmbChannelPacketGetExternalData(packet, 0, &mdl);
+
+	(void)flags;
+	if (length < 8 || (later.waits && (packet != later.waits || number != later.number)))
+		atomic_fetch_add(&later.wrong, 1);
+	if (status == STATUS_PENDING) {
+		if (later.waits || mdl ||
+		    VmbChannelPacketGetExternalData(packet, 0, &again) != STATUS_PENDING || again)
+			atomic_fetch_add(&later.wrong, 1);
+		kt_comes_again(c);
+		if (later.complete)
+			VmbChannelPacketComplete(packet, NULL, 0);
+		else
+			later.waits = packet;
+		later.number = number;
+		atomic_fetch_add(&later.pended, 1);
+		return true;
+	}
+	later.waits = NULL;
+	if (status != STATUS_SUCCESS)
+		atomic_fetch_add(&later.wrong, 1);
+	else
+		look(mdl);
+	if (!kt_filled(found.data, found.total, number))
+		atomic_fetch_add(&later.wrong, 1);
+	return false;
+}
+
+struct load {
+	struct kt_send *s;
+	PMDL mdl;
+};
+
+static void load_send(struct kt_bus *bus, struct kt_chan *c, struct load *l, unsigned int number)
+{
+	uint8_t *va, inline_data[8] = {(uint8_t)number};
+
+	l->s = kt_send_new(c);
+	l->mdl = kt_mdl_alloc(bus, 5000, &va);
+	kt_fill(va, 5000, number);
+	assert_int_equal(VmbPacketSend(l->s->packet, inline_data, 8, l->mdl, KT_WAITED),
+			 STATUS_SUCCESS);
+}
+
+static void load_free(struct kt_bus *bus, struct load *l)
+{
+	kt_send_free(l->s);
+	kt_mdl_free(bus, l->mdl);
+}
+
+static struct kt_pair pending_pair(struct kt_bus *bus, uint32_t every, uint32_t delay_us)
+{
+	struct kt_pair p = kt_pair_new(bus);
+
+	memset(&found, 0, sizeof(found));
+	memset(&later, 0, sizeof(later));
+	p.server->on_packet = take_or_leave;
+	kt_pair_open(&p);
+	kmcl_inject_pending(every, delay_us);
+	return p;
+}
+
+static void pending_in_order(struct kt_bus *bus, uint32_t every, uint32_t delay_us, bool passive)
+{
+	enum {
+		COUNT = 40
+	};
+	struct kt_pair p = pending_pair(bus, every, delay_us);
+	struct load loads[COUNT];
+	unsigned int next = 0;
+
+	VmbChannelSetIncomingProcessingAtPassive(p.server->h, passive);
+	for (unsigned int i = 0; i < COUNT; i++)
+		load_send(bus, p.client, &loads[i], i);
+	for (unsigned int i = 0; i < COUNT; i++) {
+		done(loads[i].s, 1);
+		if (i)
+			assert_true(loads[i].s->order > loads[i - 1].s->order);
+	}
+	KT_WAIT(p.server->batch_sum == COUNT);
+	assert_int_equal(atomic_load(&later.wrong), 0);
+	assert_true(atomic_load(&later.pended) >= COUNT / every - 1);
+	assert_int_equal(p.server->packet_count, COUNT + atomic_load(&later.pended));
+	for (unsigned int i = 0; i < p.server->packet_count; i++) {
+		struct kt_packet *seen = &p.server->packets[i];
+
+		assert_true(seen->prefix[0] == next || (next && seen->prefix[0] == next - 1));
+		next = seen->prefix[0] + 1u;
+	}
+	kmcl_inject_pending(0, 0);
+	for (unsigned int i = 0; i < COUNT; i++)
+		load_free(bus, &loads[i]);
+	kt_pair_free(&p);
+}
+
+static void ddi_040_inv_046_pending_data_comes_again_in_order(void **state)
+{
+	pending_in_order(*state, 3, 2000, false);
+	pending_in_order(*state, 1, 300, false);
+	pending_in_order(*state, 2, 0, false);
+}
+
+static void ddi_040_inv_046_pending_at_passive_level(void **state)
+{
+	pending_in_order(*state, 3, 1000, true);
+}
+
+/* Nothing behind the packet is delivered while it waits, and the quota does not count it. */
+static void ddi_040_inv_046_what_pends_holds_up_the_queue(void **state)
+{
+	struct kt_bus *bus = *state;
+	struct kt_pair p = pending_pair(bus, 1, 100000);
+	struct load first, second;
+
+	VmbChannelSetTransactionQuota(p.server->h, 1);
+	load_send(bus, p.client, &first, 0);
+	KT_WAIT(p.server->packet_count == 1);
+	load_send(bus, p.client, &second, 1);
+	KT_STAYS(p.server->packet_count == 1);
+	done(first.s, 1);
+	done(second.s, 1);
+	assert_true(second.s->order > first.s->order);
+	assert_int_equal(atomic_load(&later.wrong), 0);
+	kmcl_inject_pending(0, 0);
+	load_free(bus, &first);
+	load_free(bus, &second);
+	kt_pair_free(&p);
+}
+
+static void ddi_089_pending_over_a_pause(void **state)
+{
+	struct kt_bus *bus = *state;
+	struct kt_pair p = pending_pair(bus, 1, 20000);
+	struct load load;
+
+	load_send(bus, p.client, &load, 0);
+	KT_WAIT(p.server->packet_count == 1);
+	VmbChannelPause(p.server->h); /* nothing is outstanding: the packet waits in the queue */
+	KT_EXPECT(p.server, "OSPU");
+	kt_nap(40);
+	assert_int_equal(p.server->packet_count, 1);
+	VmbChannelStart(p.server->h);
+	done(load.s, 1);
+	assert_int_equal(p.server->packet_count, 2);
+	assert_int_equal(atomic_load(&later.wrong), 0);
+	kmcl_inject_pending(0, 0);
+	load_free(bus, &load);
+	kt_pair_free(&p);
+}
+
+/* A close does not wait for data that is far away, and the packet is not delivered again. */
+static void ddi_089_pending_at_a_close(void **state)
+{
+	struct kt_bus *bus = *state;
+
+	for (unsigned int remote = 0; remote < 2; remote++) {
+		struct kt_pair p = pending_pair(bus, 1, 30000000);
+		uint64_t begun = kt_now_ms();
+		struct load load;
+
+		load_send(bus, p.client, &load, 0);
+		KT_WAIT(p.server->packet_count == 1);
+		VmbChannelDisable(remote ? p.client->h : p.server->h);
+		KT_EXPECT(p.server, "OSPUC");
+		KT_WAIT(atomic_load(&load.s->routines) == 1);
+		assert_int_equal(load.s->status, STATUS_DEVICE_REMOVED);
+		assert_int_equal(p.server->packet_count, 1);
+		assert_true(kt_now_ms() - begun < 15000);
+		kmcl_inject_pending(0, 0);
+		KT_EXPECT(p.client, "OSPUC");
+		load_free(bus, &load);
+		kt_pair_free(&p);
+	}
+}
+
+static void ddi_086_completing_what_pends_is_a_violation(void **state)
+{
+	struct kt_bus *bus = *state;
+	struct kt_pair p = pending_pair(bus, 1, 1000);
+	unsigned int before = kt_violations();
+	struct load load;
+
+	later.complete = true;
+	load_send(bus, p.client, &load, 0);
+	done(load.s, 1);
+	KT_WAIT(kt_violations() == before + 1);
+	kt_violations_expected(1);
+	KT_STAYS(p.server->packet_count == 1); /* it ended, once */
+	kmcl_inject_pending(0, 0);
+	load_free(bus, &load);
+	kt_pair_free(&p);
+}
+
+/* A packet that was deferred with its data mapped gives the mapping up when it is discarded. */
+static bool map_and_defer(struct kt_chan *c, VMBPACKETCOMPLETION packet, PVOID buffer,
+			  UINT32 length, UINT32 flags)
+{
+	PMDL mdl = NULL;
+
+	(void)buffer;
+	(void)length;
+	(void)flags;
+	if (VmbChannelPacketGetExternalData(packet, 0, &mdl) != STATUS_SUCCESS ||
+	    !MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority))
+		atomic_fetch_add(&later.wrong, 1);
+	kt_defer(c, packet);
+	return true;
+}
+
+static void mappings_of_discarded_packets_are_given_up(void **state)
+{
+	struct part_options o = {
+		.memory = 48u << 20, .vps = 1, .server_dispatchers = 1, .stitches = 24};
+	struct kt_bus bus;
+
+	(void)state;
+	memset(&later, 0, sizeof(later));
+	kt_bus_create(&bus, &o);
+	for (unsigned int i = 0; i < 30; i++) {
+		struct kt_pair p = kt_pair_new(&bus);
+		uint8_t *memory = kt_guest_alloc(&bus, 16384);
+		PFN_NUMBER pfns[2];
+		struct kt_send *s;
+		uint64_t gpa;
+
+		assert_true(part_memory_gpa(part_client(bus.part), memory + 8192, &gpa));
+		pfns[0] = gpa >> PAGE_SHIFT; /* in no order: they must be stitched */
+		pfns[1] = pfns[0] - 1;
+		p.server->on_packet = map_and_defer;
+		p.server->quiet = true;
+		kt_pair_open(&p);
+		s = kt_send_new(p.client);
+		assert_int_equal(
+			VmbPacketSendWithExternalPfns(s->packet, NULL, 0, pfns, 2, KT_WAITED),
+			STATUS_SUCCESS);
+		KT_WAIT(atomic_load(&p.server->delivered) >= 2);
+		VmbChannelDisable(p.client->h);
+		KT_EXPECT(p.server, "OSPUC");
+		assert_int_equal(atomic_load(&later.wrong), 0);
+		kt_send_free(s);
+		kt_pair_free(&p);
+		kt_guest_free(&bus, memory);
+	}
+	kt_bus_destroy(&bus);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -402,6 +665,13 @@ int main(void)
 		KT_TEST(ddi_057_codes),
 		KT_TEST(ddi_058_inv_047_page_numbers),
 		KT_TEST(a_page_outside_guest_memory),
+		KT_TEST(ddi_040_inv_046_pending_data_comes_again_in_order),
+		KT_TEST(ddi_040_inv_046_pending_at_passive_level),
+		KT_TEST(ddi_040_inv_046_what_pends_holds_up_the_queue),
+		KT_TEST(ddi_089_pending_over_a_pause),
+		KT_TEST(ddi_089_pending_at_a_close),
+		KT_TEST(ddi_086_completing_what_pends_is_a_violation),
+		KT_TEST(mappings_of_discarded_packets_are_given_up),
 	};
 
 	return KT_MAIN("kmcl-external", tests);

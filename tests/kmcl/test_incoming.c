@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Incoming packets: delivery, its level and order, completion, quota, defer, fail. */
 #include "harness.h"
+#include "raw.h"
+
+#include <openkmcl_ext.h>
 
 #include <stdlib.h>
 
@@ -461,6 +464,174 @@ static void ddi_037_077_completion_after_a_remote_close(void **state)
 	kt_pair_free(&p);
 }
 
+/* ---- what the peer sees of its ring ---- */
+
+static uint32_t space_given_back(void)
+{
+	return atomic_load((_Atomic uint32_t *)&raw.port.out.control->out);
+}
+
+static void write_numbered(unsigned int count)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		struct vmbus_packet_out packet = {
+			.type = VMBUS_PKT_INBAND, .payload = &i, .payload_size = sizeof(i)};
+
+		raw_write(&packet);
+	}
+}
+
+/* A packet over the quota stays in the ring. */
+static void ddi_046_inv_042_nothing_is_read_ahead_of_the_quota(void **state)
+{
+	const uint32_t one = 32; /* bytes of such a packet */
+	struct kt_bus *bus = *state;
+
+	for (unsigned int passive = 0; passive < 2; passive++) {
+		struct kt_chan *server = kt_chan_new(bus, true, kt_type, kt_new_instance());
+
+		VmbChannelSetTransactionQuota(server->h, 2);
+		VmbChannelSetIncomingProcessingAtPassive(server->h, passive != 0);
+		atomic_store(&server->mode, KT_HOLD);
+		enable(server);
+		VmbChannelStart(server->h);
+		raw_open(bus, server);
+		write_numbered(6);
+		for (unsigned int i = 0; i < 6; i++) {
+			unsigned int read = i + 2 < 6 ? i + 2 : 6;
+
+			KT_WAIT(server->packet_count == read);
+			KT_WAIT(space_given_back() == read * one);
+			KT_STAYS(space_given_back() == read * one);
+			kt_complete(server, i, NULL, 0);
+		}
+		raw_close(bus);
+		KT_EXPECT(server, "OSPUC");
+		kt_chan_free(server);
+	}
+}
+
+static bool fail_second(struct kt_chan *c, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 length,
+			UINT32 flags)
+{
+	(void)c;
+	(void)length;
+	(void)flags;
+	if (*(uint64_t *)buffer != 1)
+		return false;
+	VmbChannelPacketFail(packet);
+	return true;
+}
+
+/* The peer's ring fills up and is not emptied any more, but what it completes still counts. */
+static void ddi_039_inv_049_the_peer_sees_that_the_queue_stopped(void **state)
+{
+	struct kt_bus *bus = *state;
+	struct kt_chan *server = kt_chan_new(bus, true, kt_type, kt_new_instance());
+	struct kt_send *back = kt_send_new(server);
+	static uint64_t data[8], buffer[64];
+	struct vmbus_packet_out packet = {
+		.type = VMBUS_PKT_INBAND, .payload = data, .payload_size = sizeof(data)};
+	struct vmbus_packet_out answer = {.type = VMBUS_PKT_COMPLETION};
+	struct vmbus_packet_in request;
+	unsigned int written = 0;
+
+	server->on_packet = fail_second;
+	enable(server);
+	VmbChannelStart(server->h);
+	raw_open(bus, server);
+	write_numbered(3);
+	KT_WAIT(server->packet_count == 2);
+	assert_int_equal(kt_send_pattern(back, 8, 1, KT_WAITED), STATUS_SUCCESS);
+	raw_read(buffer, sizeof(buffer), &request);
+	answer.transaction_id = request.transaction_id;
+	raw_write(&answer);
+	KT_WAIT(atomic_load(&back->routines) == 1); /* sends are unaffected */
+	assert_int_equal(back->status, STATUS_SUCCESS);
+	while (written < 1000 && vmbus_ring_write(&raw.port.out, &packet) == VMBUS_RING_OK)
+		written++;
+	assert_in_range(written, 100, 140); /* three pages less what was there */
+	if (vmbus_ring_publish(&raw.port.out))
+		part_port_signal(&raw.port);
+	KT_STAYS(vmbus_ring_write(&raw.port.out, &packet) == VMBUS_RING_FULL);
+	assert_true(space_given_back() <= 32);
+	assert_int_equal(server->packet_count, 2);
+	raw_close(bus);
+	KT_EXPECT(server, "OSPUC");
+	kt_send_free(back);
+	kt_chan_free(server);
+}
+
+/* ---- the client context area ---- */
+
+enum {
+	CONTEXT = 100
+};
+static atomic_uint contexts_wrong, contexts_seen;
+
+/* Each packet is deferred once: its context is new, then as it was left. */
+static bool use_context(struct kt_chan *c, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 length,
+			UINT32 flags)
+{
+	static const uint8_t zeroes[CONTEXT];
+	uint8_t *context = KmclPacketClientContext(packet);
+	unsigned int seed = *(uint8_t *)buffer;
+
+	(void)length;
+	(void)flags;
+	if (!context || (uintptr_t)context % 16) {
+		atomic_fetch_add(&contexts_wrong, 1);
+		return false;
+	}
+	if (KeGetCurrentIrql() == PASSIVE_LEVEL) {
+		if (!kt_filled(context, CONTEXT, seed))
+			atomic_fetch_add(&contexts_wrong, 1);
+		atomic_fetch_add(&contexts_seen, 1);
+		memset(context, 0xff, CONTEXT);
+		return false;
+	}
+	if (memcmp(context, zeroes, CONTEXT) != 0)
+		atomic_fetch_add(&contexts_wrong, 1);
+	kt_fill(context, CONTEXT, seed);
+	kt_defer(c, packet);
+	return true;
+}
+
+static bool no_context(struct kt_chan *c, VMBPACKETCOMPLETION packet, PVOID buffer, UINT32 length,
+		       UINT32 flags)
+{
+	(void)c;
+	(void)buffer;
+	(void)length;
+	(void)flags;
+	if (KmclPacketClientContext(packet))
+		atomic_fetch_add(&contexts_wrong, 1);
+	return false;
+}
+
+static void ddi_030_client_context_of_incoming_packets(void **state)
+{
+	for (unsigned int with = 0; with < 2; with++) {
+		struct kt_pair p = kt_pair_new(*state);
+		struct kt_send *sends[50];
+
+		atomic_store(&contexts_wrong, 0);
+		atomic_store(&contexts_seen, 0);
+		p.server->on_packet = with ? use_context : no_context;
+		assert_int_equal(
+			VmbChannelInitSetClientContextSize(p.server->h, with ? CONTEXT : 0),
+			STATUS_SUCCESS);
+		kt_pair_open(&p);
+		send_numbered(p.client, sends, 50, KT_WAITED);
+		for (unsigned int i = 0; i < 50; i++)
+			KT_WAIT(atomic_load(&sends[i]->routines) == 1);
+		assert_int_equal(atomic_load(&contexts_wrong), 0);
+		assert_int_equal(atomic_load(&contexts_seen), with ? 50 : 0);
+		free_all(sends, 50);
+		kt_pair_free(&p);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -479,6 +650,9 @@ int main(void)
 		KT_TEST(inv_052_buffer_is_a_private_copy),
 		KT_TEST(ddi_037_inv_053_completion_with_a_full_ring),
 		KT_TEST(ddi_037_077_completion_after_a_remote_close),
+		KT_TEST(ddi_046_inv_042_nothing_is_read_ahead_of_the_quota),
+		KT_TEST(ddi_039_inv_049_the_peer_sees_that_the_queue_stopped),
+		KT_TEST(ddi_030_client_context_of_incoming_packets),
 	};
 
 	return KT_MAIN("kmcl-incoming", tests);
