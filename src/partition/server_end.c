@@ -327,6 +327,9 @@ static bool carry_out(struct part_endpoint *ep, const struct vmbus_server_action
 	case VMBUS_SERVER_DISCONNECTED:
 		disconnect(ep);
 		break;
+	case VMBUS_SERVER_RESTORED:
+		connect(ep, a);
+		break;
 	case VMBUS_SERVER_OPEN:
 		start_open(ch, a);
 		break;

@@ -286,6 +286,7 @@ static bool outlived_its_offer(const struct vmbus_server *s, const struct vmbus_
 	case VMBUS_SERVER_DISCONNECTED:
 	case VMBUS_SERVER_MONITOR:
 	case VMBUS_SERVER_HVSOCK:
+	case VMBUS_SERVER_RESTORED:
 		break;
 	}
 	return false;

@@ -63,6 +63,9 @@ struct vmbus_offer {
 	uint8_t vtl;               /**< offered to a connection of that VTL only */
 	uint32_t order;            /**< smaller is offered first in the first batch */
 	uint32_t fixed_channel_id; /**< this channel id and no other; 0: the lowest free */
+	/* The claim of a restored channel; of no meaning else. */
+	bool resume;    /**< the device has its state back: an open channel goes on */
+	bool force_new; /**< the client is to let go of the channel and get a new one */
 };
 
 /** A GPADL's ranges as announced, validated, private to the server. */
@@ -85,6 +88,7 @@ enum vmbus_server_action_type {
 	VMBUS_SERVER_MODIFY,         /**< retarget interrupts to `vp`; answer with modify_done */
 	VMBUS_SERVER_MONITOR,        /**< MODIFY_CONNECTION's pages; answer with monitor_done */
 	VMBUS_SERVER_HVSOCK,         /**< connect request; answer with hvsock_done */
+	VMBUS_SERVER_RESTORED,       /**< a restored connection: commit its pages, no answer */
 };
 
 struct vmbus_server_action {
@@ -107,7 +111,7 @@ struct vmbus_server_action {
 			uint64_t interrupt_page; /**< GPA, 0: none */
 			uint64_t monitor_parent_to_child;
 			uint64_t monitor_child_to_parent;
-		} connect; /* CONNECT and MONITOR */
+		} connect; /* CONNECT, MONITOR and RESTORED */
 		struct {
 			uint32_t channel_id; /**< relid */
 			uint32_t ring_gpadl;
@@ -120,6 +124,7 @@ struct vmbus_server_action {
 			bool monitored;
 			uint8_t monitor_id;
 			uint16_t monitor_latency; /**< 100 ns units */
+			bool restored; /**< the client has it open already: no result is posted */
 			uint8_t user_data[120];
 		} open;
 		struct {
@@ -157,7 +162,9 @@ struct vmbus_server_stats {
 struct vmbus_server *vmbus_server_create(const struct vmbus_server_config *config);
 void vmbus_server_destroy(struct vmbus_server *s);
 
-/** Offer a channel; sent at once if the client has asked for offers. E_EXISTS: its key is live. */
+/** Offer a channel; sent at once if the client has asked for offers. E_EXISTS: its key is live.
+ * Claims a restored channel with the same key; E_INVALID: it cannot be resumed, as the client was
+ * offered something else. */
 enum vmbus_status vmbus_server_offer(struct vmbus_server *s, const struct vmbus_offer *offer,
 				     void *device, vmbus_offer_id *id);
 /** Withdraw. The owner has stopped all access to the channel's memory before it calls. */

@@ -204,8 +204,9 @@ static void ask_device(struct vmbus_server *s, struct channel *ch)
 	struct vmbus_server_action a = {0};
 
 	ch->waiting = ch->lag != LAG_NONE;
-	if (ch->waiting)
+	if (ch->waiting || ch->restore == RESTORE_UNCLAIMED)
 		return;
+	a.open.restored = ch->restore == RESTORE_ASKED;
 	a.open.channel_id = ch->relid;
 	a.open.ring_gpadl = r->ring_gpadl;
 	a.open.downstream_page = r->downstream_page;
@@ -237,29 +238,6 @@ static void start_open(struct vmbus_server *s, struct channel *ch, const struct 
 
 /* ---- closing ---- */
 
-static void post_modify_response(struct vmbus_server *s, uint32_t relid, uint32_t status)
-{
-	struct vmbus_message m = {.type = VMBUS_MSG_MODIFY_CHANNEL_RESPONSE};
-
-	if (!vmbus_message_allowed(m.type, s->version, s->features))
-		return;
-	m.modify_channel_response.channel_id = relid;
-	m.modify_channel_response.status = status;
-	server_post(s, &m, 16);
-}
-
-/* The channel is no longer open: an accepted modify is answered now, or never. */
-static void end_modify(struct vmbus_server *s, struct channel *ch, bool answer)
-{
-	if (!ch->modifying)
-		return;
-	ch->modifying = false;
-	ch->modify_again = false;
-	ch->modify_stale++;
-	if (answer)
-		post_modify_response(s, ch->relid, VMBUS_STATUS_FAILURE);
-}
-
 static void post_reserved_closed(struct vmbus_server *s, const struct channel *ch)
 {
 	struct vmbus_message m = {.type = VMBUS_MSG_CLOSE_RESERVED_RESPONSE};
@@ -273,7 +251,7 @@ static void forget(struct vmbus_server *s, struct channel *ch, enum channel_stat
 {
 	bool had_no_device = ch->state == CHANNEL_REOFFERED;
 
-	end_modify(s, ch, false);
+	channel_end_modify(s, ch, false);
 	ch->reserved = false;
 	ch->waiting = false;
 	ch->offer_later = false;
@@ -307,13 +285,14 @@ static void rescind(struct vmbus_server *s, struct channel *ch)
 		channel_delete(s, ch);
 		return;
 	}
-	end_modify(s, ch, true);
+	channel_end_modify(s, ch, true);
 	gpadls_revoke(s, ch);
 	m.rescind_channel_offer.channel_id = ch->relid;
 	server_post(s, &m, 12);
 	channel_free_monitor_id(s, ch);
 	ch->reserved = false;
 	ch->waiting = false;
+	ch->restore = RESTORE_NONE;
 	ch->lag = LAG_NONE;
 	ch->modify_stale = 0;
 	ch->id = 0;
@@ -359,11 +338,146 @@ static void forget_opening(struct vmbus_server *s, struct channel *ch)
 	forget(s, ch, ch->waiting ? CHANNEL_RELEASED : CHANNEL_OPENING_RELEASED);
 }
 
+/* ---- channels that came out of saved state: what differs from the table ---- */
+
+/* Nobody is there to ask or to tell. True: dealt with. */
+static bool unclaimed_step(struct vmbus_server *s, struct channel *ch, enum channel_event event,
+			   const struct open_request *r)
+{
+	bool dealt = true;
+
+	switch (event) {
+	case EVENT_OPEN:
+	case EVENT_OPEN_RESERVED:
+		dealt = ch->state == CHANNEL_CLOSED && s->restore_over;
+		if (dealt)
+			post_open_result(s, ch, r, VMBUS_STATUS_FAILURE);
+		return dealt;
+	case EVENT_CLOSE:
+	case EVENT_CLOSE_RESERVED:
+		if (ch->state != CHANNEL_OPEN)
+			return false;
+		closing_ended(s, ch);
+		break;
+	case EVENT_RELEASE:
+		if (ch->state != CHANNEL_CLOSED)
+			return false;
+		forget(s, ch, CHANNEL_RELEASED);
+		break;
+	case EVENT_DISCONNECT:
+	case EVENT_RESET:
+		forget(s, ch, CHANNEL_RELEASED);
+		break;
+	case EVENT_OPENED:
+	case EVENT_REFUSED:
+	case EVENT_CLOSED:
+	case EVENT_REVOKE:
+	case EVENTS:
+		return false;
+	}
+	if (ch->state == CHANNEL_RELEASED)
+		channel_delete(s, ch);
+	return dealt;
+}
+
+/* The device does not go on with what the client has open. It keeps its offer, of a new channel. */
+static void cannot_resume(struct vmbus_server *s, struct channel *ch)
+{
+	vmbus_offer_id id = ch->id;
+
+	channel_renew(s, ch, &ch->offer, ch->device);
+	ch->id = id;
+}
+
+static void resume_answered(struct vmbus_server *s, struct channel *ch, uint32_t status)
+{
+	ch->restore = RESTORE_NONE;
+	switch (ch->state) {
+	case CHANNEL_OPEN:
+		if (status)
+			cannot_resume(s, ch);
+		break;
+	case CHANNEL_CLOSING:
+		if (status)
+			closing_ended(s, ch);
+		else
+			push_simple(s, ch, VMBUS_SERVER_CLOSE);
+		break;
+	case CHANNEL_CLOSING_REOPEN:
+		if (status)
+			reopen(s, ch);
+		else
+			push_simple(s, ch, VMBUS_SERVER_CLOSE);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The device has been asked to go on with an open channel: a close waits for its answer, and a
+ * disconnect sees an open that is not answered. True: dealt with. */
+static bool resuming_step(struct vmbus_server *s, struct channel *ch, enum channel_event event,
+			  uint32_t status)
+{
+	switch (event) {
+	case EVENT_OPENED:
+	case EVENT_REFUSED:
+		resume_answered(s, ch, status);
+		return true;
+	case EVENT_CLOSE:
+	case EVENT_CLOSE_RESERVED:
+		if (ch->state != CHANNEL_OPEN)
+			return false;
+		channel_end_modify(s, ch, true);
+		channel_set_state(s, ch, CHANNEL_CLOSING);
+		return true;
+	case EVENT_CLOSED:
+		server_count(&s->stats.late_answers);
+		return true;
+	case EVENT_DISCONNECT:
+		ch->restore = RESTORE_NONE;
+		forget(s, ch, CHANNEL_OPENING_RELEASED);
+		return true;
+	case EVENT_RELEASE:
+		if (ch->state != CHANNEL_CLOSING)
+			return false;
+		ch->restore = RESTORE_NONE;
+		forget(s, ch, CHANNEL_OPENING_RELEASED);
+		return true;
+	case EVENT_RESET:
+		ch->restore = RESTORE_NONE;
+		abandon(s, ch);
+		return true;
+	case EVENT_OPEN:
+	case EVENT_OPEN_RESERVED:
+	case EVENT_REVOKE:
+	case EVENTS:
+		break;
+	}
+	return false;
+}
+
+static bool restored_step(struct vmbus_server *s, struct channel *ch, enum channel_event event,
+			  const struct open_request *r, uint32_t status)
+{
+	switch (ch->restore) {
+	case RESTORE_NONE:
+		break;
+	case RESTORE_UNCLAIMED:
+		return unclaimed_step(s, ch, event, r);
+	case RESTORE_ASKED:
+		return resuming_step(s, ch, event, status);
+	}
+	return false;
+}
+
 /* Runs one cell. `r` with EVENT_OPEN*, `status` with EVENT_REFUSED. The channel may be gone after.
  */
 static void channel_step(struct vmbus_server *s, struct channel *ch, enum channel_event event,
 			 const struct open_request *r, uint32_t status)
 {
+	if (restored_step(s, ch, event, r, status))
+		return;
 	switch ((enum channel_step)steps[event][ch->state]) {
 	case DROP:
 		server_count(&s->stats.dropped_state);
@@ -390,7 +504,7 @@ static void channel_step(struct vmbus_server *s, struct channel *ch, enum channe
 		channel_set_state(s, ch, CHANNEL_CLOSING_RELEASED);
 		break;
 	case CLOSE:
-		end_modify(s, ch, true);
+		channel_end_modify(s, ch, true);
 		push_simple(s, ch, VMBUS_SERVER_CLOSE);
 		channel_set_state(s, ch, CHANNEL_CLOSING);
 		break;
@@ -434,7 +548,7 @@ static void channel_step(struct vmbus_server *s, struct channel *ch, enum channe
 	}
 }
 
-static struct channel *find_relid(struct vmbus_server *s, uint32_t relid)
+struct channel *channel_find(struct vmbus_server *s, uint32_t relid)
 {
 	struct channel *ch = relid <= VMBUS_MAX_CHANNEL ? s->by_relid[relid] : NULL;
 
@@ -472,7 +586,7 @@ static void parse_open(const struct vmbus_server *s, const struct channel *ch,
 
 void on_open_channel(struct vmbus_server *s, const struct incoming *in)
 {
-	struct channel *ch = find_relid(s, in->m->open_channel.channel_id);
+	struct channel *ch = channel_find(s, in->m->open_channel.channel_id);
 	struct open_request r;
 
 	if (!ch)
@@ -494,7 +608,7 @@ static bool target_exists(const struct vmbus_server *s, uint32_t vp, uint32_t si
 
 void on_open_reserved_channel(struct vmbus_server *s, const struct incoming *in)
 {
-	struct channel *ch = find_relid(s, in->m->open_reserved_channel.channel_id);
+	struct channel *ch = channel_find(s, in->m->open_reserved_channel.channel_id);
 	struct open_request r = {.reserved = true, .target_vp = VMBUS_VP_NONE, .sint = VMBUS_SINT};
 
 	if (!ch)
@@ -514,7 +628,7 @@ void on_open_reserved_channel(struct vmbus_server *s, const struct incoming *in)
 
 void on_close_channel(struct vmbus_server *s, const struct incoming *in)
 {
-	struct channel *ch = find_relid(s, in->m->close_channel.channel_id);
+	struct channel *ch = channel_find(s, in->m->close_channel.channel_id);
 
 	if (!ch)
 		return;
@@ -526,7 +640,7 @@ void on_close_channel(struct vmbus_server *s, const struct incoming *in)
 
 void on_close_reserved_channel(struct vmbus_server *s, const struct incoming *in)
 {
-	struct channel *ch = find_relid(s, in->m->close_reserved_channel.channel_id);
+	struct channel *ch = channel_find(s, in->m->close_reserved_channel.channel_id);
 	uint32_t vp = in->m->close_reserved_channel.target_vp;
 	uint32_t sint = in->m->close_reserved_channel.target_sint;
 
@@ -545,7 +659,7 @@ void on_close_reserved_channel(struct vmbus_server *s, const struct incoming *in
 
 void on_relid_released(struct vmbus_server *s, const struct incoming *in)
 {
-	struct channel *ch = find_relid(s, in->m->relid_released.channel_id);
+	struct channel *ch = channel_find(s, in->m->relid_released.channel_id);
 
 	if (!ch)
 		return;
@@ -569,7 +683,7 @@ enum vmbus_status vmbus_server_revoke(struct vmbus_server *s, vmbus_offer_id id)
 void channel_disconnect(struct vmbus_server *s, struct channel *ch, bool reset)
 {
 	if (!reset && channel_survives(ch)) {
-		end_modify(s, ch, false);
+		channel_end_modify(s, ch, false);
 		channel_free_monitor_id(s, ch);
 		gpadls_release_reserved(s, ch);
 	} else {
@@ -626,54 +740,27 @@ void vmbus_server_close_done(struct vmbus_server *s, vmbus_offer_id id)
 	connection_drained(s);
 }
 
-/* ---- moving interrupts ---- */
+/* ---- for what brings saved state back (server_save_steps.c) ---- */
 
-static void push_modify(struct vmbus_server *s, struct channel *ch, uint32_t vp)
+void channel_ask_device(struct vmbus_server *s, struct channel *ch)
 {
-	struct vmbus_server_action a = {0};
-
-	ch->modifying = true;
-	ch->modify_again = false;
-	a.modify.vp = vp;
-	server_push_device(s, ch, VMBUS_SERVER_MODIFY, &a, sizeof(a.modify));
+	ask_device(s, ch);
 }
 
-static bool modifiable(const struct vmbus_server *s, const struct channel *ch, uint32_t vp)
+void channel_rescind(struct vmbus_server *s, struct channel *ch)
 {
-	return ch && ch->state == CHANNEL_OPEN && !ch->reserved &&
-	       ch->open.target_vp != VMBUS_VP_NONE && vp < s->config.vp_count;
+	rescind(s, ch);
 }
 
-void on_modify_channel(struct vmbus_server *s, const struct incoming *in)
+void channel_closing_ended(struct vmbus_server *s, struct channel *ch)
 {
-	uint32_t relid = in->m->modify_channel.channel_id;
-	uint32_t vp = in->m->modify_channel.target_vp;
-	struct channel *ch = find_relid(s, relid);
-
-	if (!modifiable(s, ch, vp)) {
-		post_modify_response(s, relid, VMBUS_STATUS_FAILURE);
-	} else if (!ch->modifying) {
-		push_modify(s, ch, vp);
-	} else if (s->version >= VMBUS_V5_3) {
-		server_count(&s->stats.dropped_state);
-	} else {
-		ch->modify_again = true;
-		ch->modify_vp = vp;
-	}
+	if (ch->state == CHANNEL_CLOSING_REOPEN)
+		reopen(s, ch);
+	else
+		closing_ended(s, ch);
 }
 
-void vmbus_server_modify_done(struct vmbus_server *s, vmbus_offer_id id, uint32_t status)
+void channel_opening_ended(struct vmbus_server *s, struct channel *ch, uint32_t status)
 {
-	struct channel *ch = server_channel(s, id);
-
-	if (!ch || ch->modify_stale || !ch->modifying) {
-		server_count(&s->stats.late_answers);
-		if (ch && ch->modify_stale)
-			ch->modify_stale--;
-		return;
-	}
-	ch->modifying = false;
-	post_modify_response(s, ch->relid, status);
-	if (ch->modify_again)
-		push_modify(s, ch, ch->modify_vp);
+	opening_ended(s, ch, status);
 }

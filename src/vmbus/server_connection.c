@@ -477,6 +477,7 @@ void on_tl_connect_request(struct vmbus_server *s, const struct incoming *in)
 	r->stale = false;
 	r->endpoint = a.hvsock.endpoint;
 	r->service = a.hvsock.service;
+	r->silo = a.hvsock.silo;
 	server_push(s, &a, offsetof(struct vmbus_server_action, hvsock) + sizeof(a.hvsock));
 }
 
@@ -507,4 +508,30 @@ void vmbus_server_hvsock_done(struct vmbus_server *s, const struct vmbus_guid *e
 		refuse_socket(s, endpoint, service);
 	if (r)
 		r->used = false;
+}
+
+/* ---- saved state ---- */
+
+static void resume_socket(struct vmbus_server *s, const struct hvsock_request *r)
+{
+	struct vmbus_server_action a = {.type = VMBUS_SERVER_HVSOCK};
+
+	a.hvsock.endpoint = r->endpoint;
+	a.hvsock.service = r->service;
+	a.hvsock.silo = r->silo;
+	server_push(s, &a, offsetof(struct vmbus_server_action, hvsock) + sizeof(a.hvsock));
+}
+
+/* What the owner was asked when the server was saved it is asked again. */
+void connection_resume(struct vmbus_server *s)
+{
+	if (s->state == VMBUS_SERVER_STATE_CONNECTING)
+		push_connection(s, VMBUS_SERVER_CONNECT, &s->contact);
+	if (s->monitor_modifying)
+		push_connection(s, VMBUS_SERVER_MONITOR, &s->monitor_next);
+	for (uint32_t i = 0; i < s->config.limits.hvsock; i++) {
+		if (s->hvsock[i].used)
+			resume_socket(s, &s->hvsock[i]);
+	}
+	connection_drained(s);
 }

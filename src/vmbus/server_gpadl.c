@@ -55,6 +55,12 @@ static bool revoked(const struct channel *ch)
 	return ch->state == CHANNEL_REVOKED || ch->state == CHANNEL_REOFFERED;
 }
 
+/* No device has anything of the channel's. */
+static bool nobody_holds(const struct channel *ch)
+{
+	return revoked(ch) || ch->restore == RESTORE_UNCLAIMED;
+}
+
 /* Drops the record and says so, after everything of it that the answer needs has been read. */
 static void refuse_gpadl(struct vmbus_server *s, struct channel *ch, struct vmbus_gpadl *g)
 {
@@ -81,7 +87,7 @@ static void gpadl_complete(struct vmbus_server *s, struct channel *ch, struct vm
 {
 	if (!ranges_valid(g) || channel_survives(ch)) {
 		refuse_gpadl(s, ch, g);
-	} else if (revoked(ch)) {
+	} else if (nobody_holds(ch)) {
 		gpadl_set_state(s, g, VMBUS_GPADL_ACCEPTED);
 		post_created(s, ch->relid, g->id, VMBUS_STATUS_OK);
 	} else {
@@ -145,13 +151,15 @@ static void teardown(struct vmbus_server *s, struct channel *ch, struct vmbus_gp
 {
 	uint32_t id = g->id;
 
-	if (revoked(ch)) {
+	if (nobody_holds(ch) && !channel_uses_ring(ch, id)) {
 		gpadl_forget(s, ch, g);
 		post_torndown(s, id);
 		return;
 	}
 	gpadl_set_state(s, g, VMBUS_GPADL_TEARING);
-	tell_device(s, ch, g, VMBUS_SERVER_GPADL_TEARDOWN);
+	g->released = nobody_holds(ch);
+	if (!g->released)
+		tell_device(s, ch, g, VMBUS_SERVER_GPADL_TEARDOWN);
 }
 
 void on_gpadl_teardown(struct vmbus_server *s, const struct incoming *in)
@@ -316,6 +324,25 @@ void gpadls_delete(struct vmbus_server *s, struct channel *ch)
 {
 	while (ch->gpadls.first)
 		gpadl_forget(s, ch, ch->gpadls.first);
+}
+
+/* Out of saved state: the device that was asked, or was to let go, is no more. */
+void gpadls_restored(struct vmbus_server *s, struct channel *ch)
+{
+	struct vmbus_gpadl *next;
+
+	for (struct vmbus_gpadl *g = ch->gpadls.first; g; g = next) {
+		next = g->next;
+		if (g->state == VMBUS_GPADL_OFFERED) {
+			gpadl_set_state(s, g, VMBUS_GPADL_ACCEPTED);
+			post_created(s, ch->relid, g->id, VMBUS_STATUS_OK);
+		} else if (g->state == VMBUS_GPADL_TEARING) {
+			if (channel_uses_ring(ch, g->id))
+				g->released = true;
+			else
+				torn_down(s, ch, g);
+		}
+	}
 }
 
 enum vmbus_status vmbus_server_gpadl(struct vmbus_server *s, vmbus_offer_id id, uint32_t gpadl,

@@ -48,8 +48,17 @@ enum channel_lag {
 	LAG_CLOSE, /* it came, and was success: the close that followed */
 };
 
+/* Of a channel that came out of saved state. */
+enum channel_restore {
+	RESTORE_NONE,
+	RESTORE_UNCLAIMED, /* no device yet: it has an offer id, and nobody to ask */
+	RESTORE_ASKED,     /* OPEN or later to the client; its device has yet to say that it goes on
+			    */
+};
+
 struct channel {
 	enum channel_state state;
+	enum channel_restore restore;
 	enum channel_lag lag;
 	bool waiting; /* OPENING, but the device is asked only once it lags no more */
 	uint16_t slot;
@@ -63,6 +72,7 @@ struct channel {
 	struct open_request open; /* valid in OPENING to CLOSING_REOPEN and the *_RELEASED states */
 	struct open_request next; /* CLOSING_REOPEN */
 	bool modifying;           /* the device retargets interrupts */
+	uint32_t modifying_vp;    /* to this VP */
 	bool modify_again;        /* below 5.3: once more, to modify_vp */
 	uint32_t modify_vp;
 	uint32_t modify_stale; /* answers still to come that nobody waits for */
@@ -88,7 +98,7 @@ enum after_disconnect {
 struct hvsock_request {
 	bool used;
 	bool stale; /* its connection is over */
-	struct vmbus_guid endpoint, service;
+	struct vmbus_guid endpoint, service, silo;
 };
 
 struct vmbus_server {
@@ -109,6 +119,7 @@ struct vmbus_server {
 	bool monitor_modifying;
 	struct contact monitor_next; /* its two page fields */
 	bool paused;
+	bool restore_over; /* no device is waited for any more */
 	struct hvsock_request *hvsock;
 
 	uint64_t generation;
@@ -156,7 +167,18 @@ void connection_unpause(struct vmbus_server *s);
 void connection_drained(struct vmbus_server *s);
 bool connection_has_monitor_pages(const struct vmbus_server *s);
 
+void connection_resume(struct vmbus_server *s);
+
 /* server_offer.c */
+/* The client's instance is of no use to the device: withdrawn, and offered anew once it is let go.
+ */
+void channel_renew(struct vmbus_server *s, struct channel *ch, const struct vmbus_offer *offer,
+		   void *device);
+/* A device that came back to a restored channel. */
+void channel_set_device(struct vmbus_server *s, struct channel *ch, const struct vmbus_offer *offer,
+			void *device);
+enum vmbus_status channel_add(struct vmbus_server *s, const struct vmbus_offer *offer, void *device,
+			      struct channel **added);
 void on_request_offers(struct vmbus_server *s, const struct incoming *in);
 /* Shows the channel to the client: RELEASED or REOFFERED -> CLOSED. */
 void channel_offer(struct vmbus_server *s, struct channel *ch);
@@ -174,6 +196,7 @@ void on_open_reserved_channel(struct vmbus_server *s, const struct incoming *in)
 void on_close_channel(struct vmbus_server *s, const struct incoming *in);
 void on_close_reserved_channel(struct vmbus_server *s, const struct incoming *in);
 void on_modify_channel(struct vmbus_server *s, const struct incoming *in);
+struct channel *channel_find(struct vmbus_server *s, uint32_t relid);
 void on_relid_released(struct vmbus_server *s, const struct incoming *in);
 /* Takes the channel out of the connection that ends; it may be gone afterwards. */
 void channel_disconnect(struct vmbus_server *s, struct channel *ch, bool reset);
@@ -181,7 +204,23 @@ bool channel_visible(const struct channel *ch);
 bool channel_survives(const struct channel *ch);
 bool channel_uses_ring(const struct channel *ch, uint32_t gpadl);
 
+void channel_ask_device(struct vmbus_server *s, struct channel *ch);
+void channel_rescind(struct vmbus_server *s, struct channel *ch);
+void channel_closing_ended(struct vmbus_server *s, struct channel *ch);
+void channel_opening_ended(struct vmbus_server *s, struct channel *ch, uint32_t status);
+
+/* server_modify.c */
+void channel_end_modify(struct vmbus_server *s, struct channel *ch, bool answer);
+void channel_modify_ended(struct vmbus_server *s, struct channel *ch);
+
+/* server_save_steps.c */
+enum vmbus_status channel_claim(struct vmbus_server *s, struct channel *ch,
+				const struct vmbus_offer *offer, void *device);
+void server_restore_begin(struct vmbus_server *s);
+void server_restore_steps(struct vmbus_server *s);
+
 /* server_gpadl.c */
+void gpadls_restored(struct vmbus_server *s, struct channel *ch);
 void on_gpadl_header(struct vmbus_server *s, const struct incoming *in);
 void on_gpadl_body(struct vmbus_server *s, const struct incoming *in);
 void on_gpadl_teardown(struct vmbus_server *s, const struct incoming *in);

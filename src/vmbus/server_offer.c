@@ -271,6 +271,12 @@ enum vmbus_status vmbus_server_offer(struct vmbus_server *s, const struct vmbus_
 
 	if (offer->fixed_channel_id > VMBUS_MAX_CHANNEL)
 		return VMBUS_E_INVALID;
+	if (ch && ch->restore == RESTORE_UNCLAIMED) {
+		status = channel_claim(s, ch, offer, device);
+		if (!status)
+			*id = ch->id;
+		return status;
+	}
 	if ((ch && ch->state != CHANNEL_REVOKED) || fixed_id_taken(s, ch, offer->fixed_channel_id))
 		return VMBUS_E_EXISTS;
 	if (ch) {
@@ -295,4 +301,42 @@ void channel_delete(struct vmbus_server *s, struct channel *ch)
 	remove_sorted(s, ch);
 	s->slots[ch->slot] = NULL;
 	s->config.allocator.free(s->config.allocator.ctx, ch, sizeof(*ch));
+}
+
+/* ---- saved state ---- */
+
+void channel_set_device(struct vmbus_server *s, struct channel *ch, const struct vmbus_offer *offer,
+			void *device)
+{
+	set_fixed(s, ch->offer.fixed_channel_id, false);
+	remove_sorted(s, ch);
+	set_device(s, ch, offer, device);
+	set_fixed(s, ch->offer.fixed_channel_id, true);
+	insert_sorted(s, ch);
+}
+
+void channel_renew(struct vmbus_server *s, struct channel *ch, const struct vmbus_offer *offer,
+		   void *device)
+{
+	struct vmbus_offer copy = *offer;
+
+	if (s->state == VMBUS_SERVER_STATE_CONNECTED) {
+		channel_rescind(s, ch);
+		reoffer(s, ch, &copy, device);
+		return;
+	}
+	/* a reserved channel between connections: the client that will see the new one is to come
+	 */
+	gpadls_delete(s, ch);
+	ch->reserved = false;
+	ch->restore = RESTORE_NONE;
+	channel_free_ids(s, ch);
+	channel_set_state(s, ch, CHANNEL_RELEASED);
+	channel_set_device(s, ch, &copy, device);
+}
+
+enum vmbus_status channel_add(struct vmbus_server *s, const struct vmbus_offer *offer, void *device,
+			      struct channel **added)
+{
+	return add_channel(s, offer, device, added);
 }

@@ -108,6 +108,7 @@ static void answer(struct pair *p, size_t which)
 	case VMBUS_SERVER_DISCONNECTED:
 	case VMBUS_SERVER_MONITOR:
 	case VMBUS_SERVER_HVSOCK:
+	case VMBUS_SERVER_RESTORED:
 		fail_msg("unexpected action %d", a.type);
 	}
 	take_server(p);

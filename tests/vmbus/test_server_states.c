@@ -212,6 +212,7 @@ static char letter(const struct vmbus_server_action *a)
 		return 'Y';
 	case VMBUS_SERVER_MONITOR:
 	case VMBUS_SERVER_HVSOCK:
+	case VMBUS_SERVER_RESTORED:
 		break;
 	}
 	return '?';

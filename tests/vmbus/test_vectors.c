@@ -131,6 +131,7 @@ static size_t carry_out(struct bench *t, const struct recording *rec, size_t nex
 			break;
 		case VMBUS_SERVER_MONITOR:
 		case VMBUS_SERVER_HVSOCK:
+		case VMBUS_SERVER_RESTORED:
 			fail_msg("unexpected action %d", t->a.type);
 		}
 		check_at(t, __LINE__);
