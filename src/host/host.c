@@ -22,12 +22,18 @@ static struct {
 	kmcl_partition *newest;
 } partitions = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Drivers that name no device use the newest partition's bus. */
+/* Drivers that name no device use the newest bus that has an end for them. */
 static void set_default_bus(void)
 {
-	struct part *part = partitions.newest ? partitions.newest->part : NULL;
+	struct part_endpoint *server = NULL, *client = NULL;
 
-	kmcl_bus_set_default(part ? part_server(part) : NULL, part ? part_client(part) : NULL);
+	for (kmcl_partition *p = partitions.newest; p; p = p->older) {
+		if (!server && part_endpoint_exists(part_server(p->part)))
+			server = part_server(p->part);
+		if (!client && part_endpoint_exists(part_client(p->part)))
+			client = part_client(p->part);
+	}
+	kmcl_bus_set_default(server, client);
 }
 
 static void enlist_partition(kmcl_partition *partition)
@@ -35,6 +41,13 @@ static void enlist_partition(kmcl_partition *partition)
 	pthread_mutex_lock(&partitions.lock);
 	partition->older = partitions.newest;
 	partitions.newest = partition;
+	set_default_bus();
+	pthread_mutex_unlock(&partitions.lock);
+}
+
+void host_ends_changed(void)
+{
+	pthread_mutex_lock(&partitions.lock);
 	set_default_bus();
 	pthread_mutex_unlock(&partitions.lock);
 }
@@ -58,7 +71,7 @@ void kmcl_partition_options_init(struct kmcl_partition_options *options)
 	options->size = sizeof(*options);
 }
 
-static int read_options(const struct kmcl_partition_options *options, struct part_options *part)
+int host_read_options(const struct kmcl_partition_options *options, struct part_options *part)
 {
 	memset(part, 0, sizeof(*part));
 	if (!options)
@@ -97,7 +110,7 @@ int kmcl_partition_create_loopback(const struct kmcl_partition_options *options,
 	int code;
 
 	*partition = NULL;
-	code = read_options(options, &part_options);
+	code = host_read_options(options, &part_options);
 	if (!code)
 		code = part_loopback_create(&part_options, &part);
 	if (code)
@@ -232,6 +245,19 @@ static int load(kmcl_driver *driver, struct nt_driver_config *config, char **err
 	return code;
 }
 
+/* The end that the driver is for must be there. */
+static int check_end(const kmcl_partition *partition, enum kmcl_end end, const char *name,
+		     char **error)
+{
+	struct part *part = partition->part;
+
+	if (part_endpoint_exists(end == KMCL_SERVER ? part_server(part) : part_client(part)))
+		return 0;
+	*error = host_sentence("%s: this partition has no %s end", name,
+			       end == KMCL_SERVER ? "server" : "client");
+	return -ENODEV;
+}
+
 static kmcl_driver *new_driver(kmcl_partition *partition, enum kmcl_end end)
 {
 	kmcl_driver *driver = calloc(1, sizeof(*driver));
@@ -255,7 +281,9 @@ int kmcl_driver_load(kmcl_partition *partition, enum kmcl_end end, const char *t
 	*driver = NULL;
 	if (error)
 		*error = NULL;
-	code = host_spec_parse(text, &spec, &why);
+	code = check_end(partition, end, text, &why);
+	if (!code)
+		code = host_spec_parse(text, &spec, &why);
 	if (code) {
 		give_error(error, why);
 		return code;
@@ -310,7 +338,7 @@ int kmcl_driver_load_entry(kmcl_partition *partition, enum kmcl_end end, const c
 		.name = name,
 		.entry = (PDRIVER_INITIALIZE)(uintptr_t)entry,
 	};
-	kmcl_driver *d = new_driver(partition, end);
+	kmcl_driver *d;
 	struct host_spec spec;
 	char *why = NULL;
 	int code;
@@ -318,6 +346,12 @@ int kmcl_driver_load_entry(kmcl_partition *partition, enum kmcl_end end, const c
 	*driver = NULL;
 	if (error)
 		*error = NULL;
+	code = check_end(partition, end, name, &why);
+	if (code) {
+		give_error(error, why);
+		return code;
+	}
+	d = new_driver(partition, end);
 	code = d ? host_spec_words(parameters, &spec, &why) : -ENOMEM;
 	if (code) {
 		free(d);

@@ -42,6 +42,10 @@ struct kmcl_partition {
 
 /** A partition around ends that exist; takes `part` over. NULL: no memory. */
 kmcl_partition *host_partition_of(struct part *part);
+/** A partition has an end that it did not have. */
+void host_ends_changed(void);
+/** -EINVAL: another version's structure. */
+int host_read_options(const struct kmcl_partition_options *options, struct part_options *part);
 
 struct kmcl_driver {
 	kmcl_driver *next;

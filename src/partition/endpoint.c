@@ -222,6 +222,11 @@ struct part_endpoint *part_client(struct part *part)
 	return &part->client;
 }
 
+bool part_endpoint_exists(const struct part_endpoint *ep)
+{
+	return ep->srv || ep->cli;
+}
+
 uint32_t part_id(const struct part *part)
 {
 	return part->id;

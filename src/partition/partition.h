@@ -78,6 +78,8 @@ int part_start_guest(struct part *part, const struct part_transport *transport);
 void part_destroy(struct part *part);
 struct part_endpoint *part_server(struct part *part);
 struct part_endpoint *part_client(struct part *part);
+/** Whether the end was started: a partition may have one alone. */
+bool part_endpoint_exists(const struct part_endpoint *ep);
 uint32_t part_id(const struct part *part); /**< small number for logs, 1.. */
 struct part *part_of(struct part_endpoint *ep);
 uint32_t part_dispatchers(const struct part_endpoint *ep);
