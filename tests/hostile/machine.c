@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "partition/internal.h"
+#include "partition/client_end.h"
 
 struct machine {
 	struct part *part;
@@ -12,7 +12,21 @@ struct machine {
 	struct part_event *line[MACHINE_VPS];
 	struct hv_flags doorbell;
 	struct hv_flags *doorbells[1];
+	pthread_mutex_t lock; /* around a raw host's looks, and the end of it all */
+	bool gone;
+	void (*destroy)(void *transport);
 };
+
+/* The partition goes in one thread while a raw host serves it in another. One machine at a time. */
+static struct machine *present;
+
+static void destroy_transport(void *transport)
+{
+	pthread_mutex_lock(&present->lock);
+	present->gone = true;
+	pthread_mutex_unlock(&present->lock);
+	present->destroy(transport);
+}
 
 struct machine *machine_create(const struct machine_config *config)
 {
@@ -28,17 +42,28 @@ struct machine *machine_create(const struct machine_config *config)
 			   .gpadl_pages = config->gpadl_pages},
 	};
 
+	pthread_mutexattr_t attr;
+
 	if (!m || part_loopback_assemble(&o, &m->part))
 		abort();
 	for (uint32_t i = 0; i < MACHINE_VPS; i++)
 		m->line[i] = &m->lines[i];
 	m->doorbells[0] = &m->doorbell;
+	/* a test that fails in between does not unlock */
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&m->lock, &attr);
+	pthread_mutexattr_destroy(&attr);
+	m->destroy = m->part->transport_destroy;
+	m->part->transport_destroy = destroy_transport;
+	present = m;
 	return m;
 }
 
 /* The partition itself goes with whoever runs the real end. */
 void machine_destroy(struct machine *m)
 {
+	pthread_mutex_destroy(&m->lock);
 	free(m);
 }
 
@@ -98,6 +123,20 @@ void machine_reset(struct machine *m)
 
 /* ---- host ---- */
 
+bool machine_enter(struct machine *m)
+{
+	pthread_mutex_lock(&m->lock);
+	if (!m->gone)
+		return true;
+	pthread_mutex_unlock(&m->lock);
+	return false;
+}
+
+void machine_leave(struct machine *m)
+{
+	pthread_mutex_unlock(&m->lock);
+}
+
 void machine_be_host(struct machine *m)
 {
 	struct part_host_lines lines = {.messages = &m->messages,
@@ -129,6 +168,13 @@ bool machine_take(struct machine *m, uint32_t *connection, uint8_t *bytes, uint3
 bool machine_deliver(struct machine *m, uint32_t vp, uint8_t sint, const void *bytes, uint32_t size)
 {
 	return !m->part->server.host->deliver(m->part->transport, vp, sint, bytes, size);
+}
+
+uint8_t *machine_slot(struct machine *m, uint32_t vp, uint8_t sint)
+{
+	uint64_t simp = m->part->client.cli->synic_gpa + vp * 2 * PART_PAGE_SIZE;
+
+	return machine_memory(m) + simp + sint * 256;
 }
 
 void machine_set_flag(struct machine *m, uint32_t vp, uint16_t flag)

@@ -47,6 +47,10 @@ void machine_end_of_message(struct machine *m, uint32_t vp);
 void machine_reset(struct machine *m);
 
 /* ---- a raw host's side ---- */
+/** Until machine_leave the machine and the guest's memory stay, whatever the guest does. False:
+ * they are gone. */
+bool machine_enter(struct machine *m);
+void machine_leave(struct machine *m);
 void machine_be_host(struct machine *m);
 /** Messages to that connection id are taken; without it posting fails. */
 void machine_open_port(struct machine *m, uint32_t connection);
@@ -54,6 +58,8 @@ bool machine_take(struct machine *m, uint32_t *connection, uint8_t *bytes, uint3
 /** False: the slot is full. */
 bool machine_deliver(struct machine *m, uint32_t vp, uint8_t sint, const void *bytes,
 		     uint32_t size);
+/** The bytes of a message slot, where the guest put its page. */
+uint8_t *machine_slot(struct machine *m, uint32_t vp, uint8_t sint);
 void machine_set_flag(struct machine *m, uint32_t vp, uint16_t flag);
 /** The guest's signals on `connection` set flag `channel`, to be taken with machine_rung. */
 bool machine_bind_signal(struct machine *m, uint32_t connection, uint32_t channel);
