@@ -140,28 +140,48 @@ static void ctl_117_bits_of_nobody_are_cleared_and_wake_nobody(void **state)
 	stop_one(&g, &d);
 }
 
-/* The best of many tries: what is measured is the host, and not who else uses the machine. */
+static bool seen_in_time(struct device *d, uint8_t *page, uint64_t latency_ns)
+{
+	uint64_t start = clock_now_ns(), before = taken(d), took;
+
+	set_bit(page, 0);
+	do {
+		took = clock_now_ns() - start;
+	} while (taken(d) == before && took < DEADLINE_NS);
+	assert_int_equal(taken(d), before + 1);
+	return took <= 2 * latency_ns;
+}
+
+/* What is measured is the host, and not who else uses the machine: a good while is enough. */
 static void host_030_a_bit_is_seen_within_twice_the_latency(void **state)
 {
+	enum {
+		WHILES = 50,
+		TRIES = 20
+	};
+	static const uint16_t latencies[] = {LATENCY, 20000};
 	struct raw_guest g;
 	struct device d;
 	uint8_t *page = start_monitored(&g, &d, NULL, VMBUS_V5_3, 0);
-	uint32_t in_time = 0;
 
 	open_one(&g, &d, 0);
 	wait_until(atomic_load(&d.polls));
-	for (uint32_t i = 0; i < 200; i++) {
-		uint64_t start = clock_now_ns(), before = taken(&d);
+	for (size_t l = 0; l < sizeof(latencies) / sizeof(latencies[0]); l++) {
+		uint64_t latency_ns = latencies[l] * 100ull;
+		uint32_t in_time = 0;
 
-		set_bit(page, 0);
-		while (taken(&d) == before && clock_now_ns() - start < DEADLINE_NS)
-			;
-		assert_int_equal(taken(&d), before + 1);
-		in_time += clock_now_ns() - start <= 2 * LATENCY_NS;
-		nap(50000 + i * 3000);
+		__atomic_store_n((uint16_t *)(void *)(page + 0x240), latencies[l],
+				 __ATOMIC_SEQ_CST);
+		for (uint32_t i = 0; i < WHILES && in_time < TRIES * 9 / 10; i++) {
+			in_time = 0;
+			for (uint32_t n = 0; n < TRIES; n++) {
+				in_time += seen_in_time(&d, page, latency_ns);
+				nap(latency_ns / TRIES * n);
+			}
+		}
+		print_message("# %u us: %u of %u in time\n", latencies[l] / 10, in_time, TRIES);
+		assert_true(in_time >= TRIES * 9 / 10);
 	}
-	print_message("# %u of 200 within twice the latency\n", in_time);
-	assert_true(in_time > 20);
 	stop_one(&g, &d);
 }
 
