@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file Everything a driver includes first. See wdm.h. */
+/**
+ * @file
+ * Everything a driver includes first. See wdm.h.
+ */
 #ifndef _NTDDK_
 #define _NTDDK_
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file Base types and macros of the NT world, with their Windows widths whatever the platform. */
+/**
+ * @file
+ * Base types and macros of the NT world, with their Windows widths whatever the platform.
+ */
 #ifndef _NTDEF_
 #define _NTDEF_
 

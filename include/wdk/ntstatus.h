@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file NTSTATUS values, in numeric order. The library names each of them in its messages. */
+/**
+ * @file
+ * NTSTATUS values, in numeric order. The library names each of them in its messages.
+ */
 #ifndef _NTSTATUS_
 #define _NTSTATUS_
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file What OpenKMCL adds to the DDI. A driver that includes this builds nowhere else. */
+/**
+ * @file
+ * What OpenKMCL adds to the DDI. A driver that includes this builds nowhere else.
+ */
 #ifndef OPENKMCL_EXT_H
 #define OPENKMCL_EXT_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file Interlocked operations and full barriers. Any IRQL; sequentially consistent. */
+/**
+ * @file
+ * Interlocked operations and full barriers. Any IRQL; sequentially consistent.
+ */
 #ifndef OPENKMCL_INTERLOCKED_H
 #define OPENKMCL_INTERLOCKED_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file System threads. */
+/**
+ * @file
+ * System threads.
+ */
 #ifndef OPENKMCL_PS_H
 #define OPENKMCL_PS_H
 

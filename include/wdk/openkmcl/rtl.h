@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file Memory, lists, strings, GUIDs, debug output. Any IRQL unless said otherwise. */
+/**
+ * @file
+ * Memory, lists, strings, GUIDs, debug output. Any IRQL unless said otherwise.
+ */
 #ifndef OPENKMCL_RTL_H
 #define OPENKMCL_RTL_H
 

@@ -32,7 +32,7 @@ typedef struct _KEY_VALUE_PARTIAL_INFORMATION {
 	UCHAR Data[1];
 } KEY_VALUE_PARTIAL_INFORMATION, *PKEY_VALUE_PARTIAL_INFORMATION;
 
-/** RegistryPath or RegistryPath\Parameters of the current driver. STATUS_OBJECT_NAME_NOT_FOUND
+/** RegistryPath or RegistryPath\\Parameters of the current driver. STATUS_OBJECT_NAME_NOT_FOUND
  * else. */
 NTSTATUS ZwOpenKey(PHANDLE KeyHandle, ACCESS_MASK DesiredAccess,
 		   POBJECT_ATTRIBUTES ObjectAttributes);
@@ -67,7 +67,7 @@ typedef struct _RTL_QUERY_REGISTRY_TABLE {
 } RTL_QUERY_REGISTRY_TABLE, *PRTL_QUERY_REGISTRY_TABLE;
 
 /**
- * Entries with a subkey flag select RegistryPath\Name; others are values, with QueryRoutine or
+ * Entries with a subkey flag select RegistryPath\\Name; others are values, with QueryRoutine or
  * RTL_QUERY_REGISTRY_DIRECT (REG_DWORD into a ULONG, REG_SZ into a UNICODE_STRING, whose buffer is
  * allocated if NULL). With RTL_QUERY_REGISTRY_TYPECHECK the value's type must be the one in the top
  * byte of DefaultType. A table ends with an entry without QueryRoutine, Name and Flags.
