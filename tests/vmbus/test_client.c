@@ -176,6 +176,100 @@ static void the_hosts_monitor_pages_replace_our_own(void **state)
 	}
 }
 
+static struct raw pages(uint64_t p2c, uint64_t c2p)
+{
+	struct raw r = raw(25, 24);
+
+	put64(&r, 8, p2c);
+	put64(&r, 16, c2p);
+	return r;
+}
+
+static struct raw pages_answer(uint8_t state)
+{
+	struct raw r = raw(26, 9);
+
+	put8(&r, 8, state);
+	return r;
+}
+
+static void connected_with(struct guest *g, uint32_t features)
+{
+	g->config.features = features;
+	guest_restart(g);
+	assert_int_equal(vmbus_client_connect(g->c), VMBUS_OK);
+	take(g, VMBUS_CLIENT_POST);
+	host(g,
+	     features & 0x40 ? response6(40, features, 0, 0x2000) : response6(20, features, 0, 0));
+	posted(g, 9, raw(3, 8));
+	take(g, VMBUS_CLIENT_CONNECTED);
+}
+
+static void ctl_109_the_client_replaces_its_monitor_pages(void **state)
+{
+	struct guest *g = *state;
+	struct raw want = contact_of(0x60000, 0x04);
+
+	connected_with(g, 0x04);
+	assert_int_equal(vmbus_client_modify_connection(g->c, 0x1000, 0), VMBUS_E_INVALID);
+	assert_int_equal(vmbus_client_modify_connection(g->c, 0x1000, 0x2800), VMBUS_E_INVALID);
+	ignored(g, pages_answer(0)); /* nobody asked */
+	assert_int_equal(vmbus_client_modify_connection(g->c, 0x1000, 0x2000), VMBUS_OK);
+	posted(g, 9, pages(0x1000, 0x2000));
+	assert_int_equal(vmbus_client_modify_connection(g->c, 0x3000, 0x4000), VMBUS_E_STATE);
+	host(g, pages_answer(2));
+	assert_int_equal(take(g, VMBUS_CLIENT_CONNECTION_MODIFIED)->status, 0x8000ffff);
+	ignored(g, pages_answer(0)); /* one answer each */
+	assert_int_equal(vmbus_client_modify_connection(g->c, 0x5000, 0x6000), VMBUS_OK);
+	posted(g, 9, pages(0x5000, 0x6000));
+	host(g, pages_answer(0));
+	assert_int_equal(take(g, VMBUS_CLIENT_CONNECTION_MODIFIED)->status, 0);
+	assert_int_equal(vmbus_client_modify_connection(g->c, 0x7000, 0x8000), VMBUS_OK);
+	posted(g, 9, pages(0x7000, 0x8000));
+	/* The connection's end is an answer too. The next one announces what the host last took. */
+	vmbus_client_lost(g->c);
+	assert_int_equal(take(g, VMBUS_CLIENT_CONNECTION_MODIFIED)->status, GONE);
+	none(g);
+	assert_int_equal(vmbus_client_modify_connection(g->c, 0, 0), VMBUS_E_STATE);
+	put64(&want, 24, 0x5000);
+	put64(&want, 32, 0x6000);
+	assert_int_equal(vmbus_client_connect(g->c), VMBUS_OK);
+	posted(g, 4, want);
+}
+
+static void monitor_pages_are_replaced_where_that_is_possible(void **state)
+{
+	static const uint32_t features[] = {0, 0x40, 0x44, 0xb3};
+	struct guest *g = *state;
+
+	for (size_t i = 0; i < 4; i++) {
+		connected_with(g, features[i]);
+		assert_int_equal(vmbus_client_modify_connection(g->c, 0x1000, 0x2000),
+				 VMBUS_E_STATE);
+		none(g);
+	}
+	connected_with(g, 0x04);
+	assert_int_equal(vmbus_client_modify_connection(g->c, 0, 0), VMBUS_OK);
+	posted(g, 9, pages(0, 0));
+}
+
+static void a_vtl_is_told_from_5_1(void **state)
+{
+	static const uint32_t versions[] = {0x50000, 0x50001, 0x50003, 0x60000};
+	struct guest *g = *state;
+
+	for (size_t i = 0; i < 4; i++) {
+		struct raw want = contact_of(versions[i], 0);
+
+		g->config.vtl = 2;
+		g->config.max_version = versions[i];
+		guest_restart(g);
+		put8(&want, 17, i ? 2 : 0);
+		assert_int_equal(vmbus_client_connect(g->c), VMBUS_OK);
+		posted(g, 4, want);
+	}
+}
+
 static void ctl_010_foreign_unknown_and_misshapen_messages(void **state)
 {
 	struct guest *g = *state;
@@ -336,6 +430,9 @@ int main(void)
 		T(ctl_036_stray_messages_are_ignored),
 		T(ctl_037_features_are_those_asked_for_and_granted),
 		T(the_hosts_monitor_pages_replace_our_own),
+		T(ctl_109_the_client_replaces_its_monitor_pages),
+		T(monitor_pages_are_replaced_where_that_is_possible),
+		T(a_vtl_is_told_from_5_1),
 		T(ctl_010_foreign_unknown_and_misshapen_messages),
 		T(ctl_047_field_024_bad_offers_are_ignored),
 		T(ctl_048_impossible_monitor_ids_are_none),
