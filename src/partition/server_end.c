@@ -160,7 +160,8 @@ static int watch_monitor(struct part_server_channel *ch, const struct vmbus_serv
 {
 	struct server_end *se = ch->ep->srv;
 	const struct vmbus_monitor_entry entry = {.connection_id = a->open.connection_id,
-						  .latency = a->open.monitor_latency};
+						  .latency = a->open.monitor_latency,
+						  .resumed = a->open.restored};
 	const struct part_monitor_target target = {.doorbell = se->doorbells[ch->port->dispatcher],
 						   .event = se->events[ch->port->dispatcher],
 						   .channel = ch->port->relid};

@@ -79,7 +79,8 @@ void vmbus_monitor_watch(struct vmbus_monitor *m, void *page, uint32_t id,
 	uint8_t *parameter = (uint8_t *)page + PARAMETER_AT + 8 * id;
 
 	vmbus_store64_relaxed(parameter, entry->connection_id);
-	vmbus_monitor_set_latency(page, id, entry->latency);
+	if (!entry->resumed)
+		vmbus_monitor_set_latency(page, id, entry->latency);
 	m->watched[id / 32] |= 1u << id % 32;
 	m->due[id] = now;
 	serve_group(page, id / 32, true);

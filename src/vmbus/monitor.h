@@ -43,6 +43,7 @@ struct vmbus_monitor {
 struct vmbus_monitor_entry {
 	uint32_t connection_id;
 	uint16_t latency; /**< 100 ns units */
+	bool resumed; /**< watched before, elsewhere: the latency stays what the sender made it */
 };
 
 /** Watches `id` from `now` on; its fields of the page are written. */

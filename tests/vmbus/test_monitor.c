@@ -174,6 +174,13 @@ static void the_page_says_for_whom_and_how_long(void **state)
 	assert_int_equal(look(0), VMBUS_MONITOR_NEVER);
 	assert_int_equal(vmbus_monitor_set_latency(page, 37, 7), 0x1234);
 	assert_int_equal(vmbus_monitor_latency(page, 37), 7);
+	/* Who goes on watching after a restore leaves what the guest chose. */
+	vmbus_monitor_watch(&m, page, 37,
+			    &(struct vmbus_monitor_entry){
+				    .connection_id = 9, .latency = 0x1234, .resumed = true},
+			    0);
+	assert_int_equal(vmbus_monitor_latency(page, 37), 7);
+	assert_int_equal(vmbus_get32(page), 1u << 1);
 }
 
 static void each_id_is_looked_at_in_its_own_time(void **state)
