@@ -308,23 +308,26 @@ static void agree(const struct pair *p)
 	same_channels(p);
 }
 
-/* With nothing lost and nothing old about, neither end says anything that the other cannot use. */
+/*
+ * With nothing lost and nothing old about, neither end says anything that the other cannot use. An
+ * old answer to a contact is another matter: it does not tell what it answers.
+ */
 static void no_nonsense(const struct pair *p)
 {
 	const struct vmbus_server_stats *s = vmbus_server_statistics(p->d.s);
 	const struct vmbus_client_stats *c = vmbus_client_statistics(p->g.c);
 
-	must(!(s->dropped_short | s->dropped_type | s->dropped_direction | s->dropped_vtl |
-	       s->dropped_busy | s->dropped_paused),
-	     "the client says what the server cannot use");
-	must(!(c->ignored_short | c->ignored_type | c->ignored_busy),
-	     "the server says what the client cannot use");
-	if (p->repeated || p->begun_again || p->lost)
+	must(!(s->dropped_type | s->dropped_direction | s->dropped_busy | s->dropped_paused |
+	       c->ignored_short | c->ignored_type | c->ignored_busy),
+	     "one end says what nobody can use");
+	if (p->begun_again || p->lost)
 		return;
-	/* An offer that the client hands back may cross its rescind. */
-	must(!(s->dropped_version | c->ignored_offers) &&
-		     (!c->ignored_unknown || c->released_offers),
+	must(!(s->dropped_short | s->dropped_version | s->dropped_vtl | c->ignored_offers) ||
+		     p->repeated,
 	     "one end says what the other cannot use");
+	/* An offer that the client hands back may cross its rescind. */
+	must(!c->ignored_unknown || c->released_offers || p->repeated,
+	     "an answer comes when its channel is gone");
 }
 
 /* What the wire cannot repair a new connection does; the rest is in order without one. */
