@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 export PREFIX
 
-.PHONY: all demo check conformance bench soak fuzz format docs install clean
+.PHONY: all demo check conformance coverage bench soak fuzz format docs install clean
 
 all:
 	@scripts/setup build
@@ -32,7 +32,11 @@ soak:
 
 fuzz:
 	@scripts/setup build check
-	@scripts/check --steps fuzz --fuzz-seconds 60 $(ARGS)
+	@scripts/check --steps fuzz $(ARGS)
+
+coverage:
+	@scripts/setup build check
+	@scripts/coverage --lines $(ARGS)
 
 format:
 	@scripts/setup build check
@@ -52,4 +56,4 @@ install:
 	@meson install -C build --no-rebuild
 
 clean:
-	rm -rf build build-asan build-tsan build-fuzz
+	rm -rf build build-asan build-tsan build-fuzz build-coverage
