@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "partition/client_end.h"
+#include "partition/sweep.h"
 #include "partition/synic.h"
 #include "vmbus/wire.h"
 
@@ -229,6 +230,7 @@ void client_carry_out_actions(struct part_endpoint *ep)
 	struct client_end *ce = ep->cli;
 
 	for (;;) {
+		PART_SWEEP_CLIENT(ep, ce->c);
 		if (!ce->action_held && !vmbus_client_next_action(ce->c, &ce->action))
 			return;
 		ce->action_held = !carry_out(ep, &ce->action);

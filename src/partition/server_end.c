@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "partition/internal.h"
 #include "partition/server_end.h"
+#include "partition/sweep.h"
 #include "vmbus/wire.h"
 
 /* A guest may have thrown away what came before it was ready for its open's result. */
@@ -361,6 +362,7 @@ void server_carry_out_actions(struct part_endpoint *ep)
 	struct server_end *se = ep->srv;
 
 	for (;;) {
+		PART_SWEEP_SERVER(ep, se->s);
 		if (!se->action_held && !vmbus_server_next_action(se->s, &se->action))
 			return;
 		se->action_held = !carry_out(ep, &se->action);

@@ -5,6 +5,18 @@
 
 #include "vmbus/base.h"
 
+/** So many channels are swept for each operation. */
+#define VMBUS_SWEPT_CHANNELS 64u
+
+/** Whether it is time for a sweep of `channels`; counts the operation. */
+static inline bool vmbus_sweep_due(uint32_t *unswept, uint32_t channels)
+{
+	if (++*unswept * VMBUS_SWEPT_CHANNELS < channels)
+		return false;
+	*unswept = 0;
+	return true;
+}
+
 /**
  * How many of the pointers are set. Sweeps follow every call in debug builds, which is where a
  * sanitizer looks at each access: these two thousand need none, the array is a whole member.

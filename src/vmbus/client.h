@@ -172,6 +172,9 @@ enum vmbus_client_state vmbus_client_state(const struct vmbus_client *c);
 uint32_t vmbus_client_version(const struct vmbus_client *c); /**< agreed; 0: none */
 uint32_t vmbus_client_features(const struct vmbus_client *c);
 const struct vmbus_client_stats *vmbus_client_statistics(const struct vmbus_client *c);
+/** Sweeps every invariant. NULL: all hold; else which does not. */
 const char *vmbus_client_check(const struct vmbus_client *c);
+/** The same, to be asked after each operation; see vmbus_server_sweep(). */
+const char *vmbus_client_sweep(struct vmbus_client *c);
 
 #endif

@@ -73,3 +73,8 @@ const char *vmbus_client_check(const struct vmbus_client *c)
 		wrong = "the GPADL table counts wrongly";
 	return wrong;
 }
+
+const char *vmbus_client_sweep(struct vmbus_client *c)
+{
+	return vmbus_sweep_due(&c->unswept, c->channel_count) ? vmbus_client_check(c) : NULL;
+}

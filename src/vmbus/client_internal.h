@@ -43,6 +43,7 @@ struct vmbus_client {
 	bool pages_modifying; /* MODIFY_CONNECTION_RESPONSE is owed */
 	uint64_t next_parent_to_child, next_child_to_parent;
 	uint64_t generation;
+	uint32_t unswept; /* operations since the last sweep */
 	uint32_t slot_count;
 	uint32_t channel_count;
 	struct client_channel **slots; /* twice the limit: ended connections leave orphans */

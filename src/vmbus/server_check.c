@@ -160,3 +160,8 @@ const char *vmbus_server_check(const struct vmbus_server *s)
 		wrong = check_channel(s, s->sorted[i], &c);
 	return wrong ? wrong : check_census(s, &c);
 }
+
+const char *vmbus_server_sweep(struct vmbus_server *s)
+{
+	return vmbus_sweep_due(&s->unswept, s->channel_count) ? vmbus_server_check(s) : NULL;
+}

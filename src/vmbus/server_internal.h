@@ -123,6 +123,7 @@ struct vmbus_server {
 	struct hvsock_request *hvsock;
 
 	uint64_t generation;
+	uint32_t unswept; /* operations since the last sweep */
 	uint32_t channel_count;
 	struct channel **slots;  /* limits.channels */
 	struct channel **sorted; /* the live ones, in the order of a first batch */
