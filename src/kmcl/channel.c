@@ -275,6 +275,8 @@ NTSTATUS VmbConvertVmbusHandleToKernelHandle(HANDLE VmbusHandle, PHANDLE KernelH
 
 	if (!KernelHandle)
 		return STATUS_INVALID_PARAMETER_2;
+	if (kmcl_above_passive("VmbConvertVmbusHandleToKernelHandle"))
+		return STATUS_INVALID_DEVICE_STATE;
 	bus = nt_handle_reference(VmbusHandle, &kmcl_bus_handle_type);
 	if (!bus)
 		return STATUS_INVALID_HANDLE;

@@ -9,29 +9,34 @@
 
 /* The channel if it may be configured now, else NULL: the caller says STATUS_INVALID_PARAMETER_1.
  */
-static struct kmcl_channel *configurable(VMBCHANNEL handle)
+static struct kmcl_channel *configurable_for(VMBCHANNEL handle, const char *function)
 {
 	struct kmcl_channel *ch = kmcl_channel_of(handle);
 
-	if (!ch || kmcl_link(ch) != KMCL_LINK_DISABLED || atomic_load(&ch->enabling))
+	if (!ch || kmcl_above_passive(function) || kmcl_link(ch) != KMCL_LINK_DISABLED ||
+	    atomic_load(&ch->enabling))
 		return NULL;
 	return ch;
 }
+#define configurable(handle) configurable_for(handle, __func__)
 
-static struct kmcl_channel *configurable_end(VMBCHANNEL handle, bool server)
+static struct kmcl_channel *configurable_end_for(VMBCHANNEL handle, bool server,
+						 const char *function)
 {
-	struct kmcl_channel *ch = configurable(handle);
+	struct kmcl_channel *ch = configurable_for(handle, function);
 
 	return ch && ch->server == server ? ch : NULL;
 }
+#define configurable_end(handle, server) configurable_end_for(handle, server, __func__)
 
 /* Packet objects are sized by these settings: none may exist. */
-static struct kmcl_channel *resizable(VMBCHANNEL handle)
+static struct kmcl_channel *resizable_for(VMBCHANNEL handle, const char *function)
 {
-	struct kmcl_channel *ch = configurable(handle);
+	struct kmcl_channel *ch = configurable_for(handle, function);
 
 	return ch && !atomic_load(&ch->packets.live) ? ch : NULL;
 }
+#define resizable(handle) resizable_for(handle, __func__)
 
 static bool guid_is_zero(const GUID *guid)
 {
