@@ -17,6 +17,7 @@ struct settings {
 	const char *input, *drivers;
 	bool json;
 	unsigned long megabytes; /* generated */
+	struct capture_request capture;
 };
 
 struct moved {
@@ -197,9 +198,9 @@ static bool move_all(struct demo *demo, struct source *sources, size_t count, st
 	return good;
 }
 
-static bool run_demo(const struct settings *s, struct source *sources, size_t count,
-		     struct moved *moved)
+static bool run_demo(struct settings *s, struct source *sources, size_t count, struct moved *moved)
 {
+	struct kmcl_partition_options options;
 	char *folder = find_drivers(s->drivers);
 	kmcl_partition *partition = NULL;
 	kmcl_driver *server;
@@ -207,9 +208,12 @@ static bool run_demo(const struct settings *s, struct source *sources, size_t co
 	bool good = false;
 	int code;
 
-	if (!folder)
+	kmcl_partition_options_init(&options);
+	if (!folder || !capture_begin(&s->capture, &options)) {
+		free(folder);
 		return false;
-	code = kmcl_partition_create_loopback(NULL, &partition);
+	}
+	code = kmcl_partition_create_loopback(&options, &partition);
 	if (code)
 		complain("cannot create a partition: %s", strerror(-code));
 	else
@@ -218,7 +222,7 @@ static bool run_demo(const struct settings *s, struct source *sources, size_t co
 		       wait_open(demo.client) && move_all(&demo, sources, count, moved);
 	kmcl_partition_destroy(partition);
 	free(folder);
-	return good;
+	return capture_end(&s->capture) && good;
 }
 
 static int demo_command(int argc, char **argv)
@@ -228,6 +232,7 @@ static int demo_command(int argc, char **argv)
 		{"json", no_argument, NULL, 'j'},
 		{"size", required_argument, NULL, 's'},
 		{"drivers", required_argument, NULL, 'd'},
+		{"capture", required_argument, NULL, 'c'},
 		{NULL, 0, NULL, 0},
 	};
 	struct settings s = {.megabytes = 256};
@@ -236,7 +241,7 @@ static int demo_command(int argc, char **argv)
 	size_t count;
 	bool good;
 	char *end;
-	int option;
+	int option, code;
 
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -249,6 +254,11 @@ static int demo_command(int argc, char **argv)
 			break;
 		case 'd':
 			s.drivers = optarg;
+			break;
+		case 'c':
+			code = capture_take(&command_demo, optarg, &s.capture);
+			if (code)
+				return code;
 			break;
 		case 's':
 			errno = 0;
@@ -281,7 +291,8 @@ static int demo_command(int argc, char **argv)
 const struct subcommand command_demo = {
 	.name = "demo",
 	.summary = "move a file between the echo drivers along every path and check every byte",
-	.help = "usage: kmcl demo [--input FILE] [--json] [--size MIB] [--drivers DIR]\n"
+	.help = "usage: kmcl demo [--input FILE] [--json] [--size MIB] [--drivers DIR] [--capture "
+		"FILE]\n"
 		"\n"
 		"Starts a partition with both echo drivers, commands the client by device control, "
 		"moves a\n"
@@ -290,8 +301,7 @@ const struct subcommand command_demo = {
 		"  --input FILE    the file (default: libkmcl.so itself, and generated data)\n"
 		"  --size MIB      how much is generated without --input (default 256)\n"
 		"  --json          the result as JSON\n"
-		"  --drivers DIR   where echo_vsp.so and echo_vsc.so are\n"
-		"\n"
+		"  --drivers DIR   where echo_vsp.so and echo_vsc.so are\n" CAPTURE_HELP "\n"
 		"The exit status is 0 only if everything arrived as it was sent.\n",
 	.run = demo_command,
 };

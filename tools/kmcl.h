@@ -21,7 +21,7 @@ struct subcommand {
 	const char *help;
 	int (*run)(int argc, char **argv);
 };
-extern const struct subcommand command_demo, command_run;
+extern const struct subcommand command_demo, command_run, command_trace;
 
 /** "kmcl: ..." on stderr. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -30,6 +30,27 @@ int usage_error(const struct subcommand *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /** A whole number from `least` to `most`. */
 bool parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *value);
+
+/** --capture FILE[,payload=N|all][,signals][,end=server|client], of every command that runs a bus.
+ */
+struct capture_request {
+	char *path; /* NULL: not asked for */
+	struct kmcl_capture_options options;
+	kmcl_capture *capture;
+};
+#define CAPTURE_HELP                                                                          \
+	"  --capture FILE[,payload=N|all][,signals][,end=server|client]\n"                    \
+	"                  record the bus as pcapng, for kmcl trace and Wireshark: control\n" \
+	"                  messages and, with N bytes of their payload (256), packets;\n"     \
+	"                  signals too if so said. One end records, the server's if not\n"    \
+	"                  said otherwise; what the disk is too slow for is counted\n"
+/** TOOL_OK, or usage_error(). */
+int capture_take(const struct subcommand *command, const char *text, struct capture_request *r);
+/** Creates the file, if one was asked for, and names it in the options of the bus. False: said why.
+ */
+bool capture_begin(struct capture_request *r, struct kmcl_partition_options *options);
+/** After the bus is gone: says what was recorded, on stderr. False: the file is not whole. */
+bool capture_end(struct capture_request *r);
 
 /** Progress of something that takes long: a line on the terminal, gone at the end. Nothing when
  *  stderr is no terminal. */

@@ -10,7 +10,7 @@
 
 #include "kmcl.h"
 
-static const struct subcommand *const commands[] = {&command_demo, &command_run};
+static const struct subcommand *const commands[] = {&command_demo, &command_run, &command_trace};
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

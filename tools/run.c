@@ -18,6 +18,7 @@ struct run {
 	unsigned int server_count, client_count;
 	uint64_t timeout; /* seconds; 0: none */
 	struct kmcl_partition_options options;
+	struct capture_request capture;
 	kmcl_partition *partition;
 	kmcl_driver *drivers[2 * MOST_DRIVERS];
 	const char *specs[2 * MOST_DRIVERS];
@@ -32,6 +33,7 @@ enum {
 	OPT_TIMEOUT,
 	OPT_MEMORY,
 	OPT_PROCESSORS,
+	OPT_CAPTURE,
 };
 
 static const struct option options[] = {
@@ -40,6 +42,7 @@ static const struct option options[] = {
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"processors", required_argument, NULL, OPT_PROCESSORS},
+	{"capture", required_argument, NULL, OPT_CAPTURE},
 	{0},
 };
 
@@ -79,6 +82,8 @@ static int take_option(struct run *run, int option, char **argv)
 		code = take_count("--processors", 1, 64, &value);
 		run->options.processors = (uint32_t)value;
 		return code;
+	case OPT_CAPTURE:
+		return capture_take(&command_run, optarg, &run->capture);
 	default:
 		return usage_error(&command_run, "%s: no such option, or its value is missing",
 				   argv[optind - 1]);
@@ -190,14 +195,18 @@ static void wait_for_end(struct run *run, const sigset_t *ends, struct kmcl_chan
 
 static bool start_and_wait(struct run *run, const sigset_t *ends)
 {
-	struct kmcl_channel_stats *stats = calloc(MOST_CHANNELS, sizeof(*stats));
+	struct kmcl_channel_stats *stats;
 	bool good;
 	int code;
 
+	if (!capture_begin(&run->capture, &run->options))
+		return false;
+	stats = calloc(MOST_CHANNELS, sizeof(*stats));
 	code = stats ? kmcl_partition_create_loopback(&run->options, &run->partition) : -ENOMEM;
 	if (code) {
 		complain("cannot create the bus: %s", strerror(-code));
 		free(stats);
+		capture_end(&run->capture);
 		return false;
 	}
 	good = load_all(run);
@@ -207,7 +216,7 @@ static bool start_and_wait(struct run *run, const sigset_t *ends)
 	}
 	kmcl_partition_destroy(run->partition);
 	free(stats);
-	return good;
+	return capture_end(&run->capture) && good;
 }
 
 static int run_command(int argc, char **argv)
@@ -242,8 +251,8 @@ const struct subcommand command_run = {
 		"devices\n"
 		"  --timeout SECONDS   end after so long\n"
 		"  --memory MIB        guest memory (256)\n"
-		"  --processors N      dispatcher threads of each end (one a processor)\n"
-		"\n"
+		"  --processors N      dispatcher threads of each end (one a "
+		"processor)\n" CAPTURE_HELP "\n"
 		"KEY=VALUE goes under the driver's RegistryPath\\Parameters. Keys that begin with\n"
 		"offer. change what the host offers: subchannel, monitor, dedicated, user_data.\n",
 	.run = run_command,

@@ -20,6 +20,7 @@ extern "C" {
 
 typedef struct kmcl_partition kmcl_partition;
 typedef struct kmcl_driver kmcl_driver;
+typedef struct kmcl_capture kmcl_capture;
 
 /** NTSTATUS as plain C, so that this header needs no WDK name. */
 typedef int32_t kmcl_status;
@@ -31,7 +32,9 @@ struct kmcl_partition_options {
 	uint64_t memory;      /**< bytes of guest memory; 0: 256 MiB */
 	int64_t poll_ns;      /**< longest poll before a dispatcher blocks; 0: default; -1: never */
 	uint32_t max_version; /**< VMBus version of both ends; 0: highest */
-	uint32_t reserved[5];
+	uint32_t reserved_word;
+	kmcl_capture *capture; /**< records the bus from its first message on; NULL: nothing does */
+	uint32_t reserved[2];
 };
 void kmcl_partition_options_init(struct kmcl_partition_options *options);
 
@@ -101,6 +104,42 @@ struct kmcl_channel_stats {
 /** Fills up to `max`; returns how many channels there are. */
 size_t kmcl_partition_stats(kmcl_partition *partition, struct kmcl_channel_stats *stats,
 			    size_t max);
+
+#define KMCL_CAPTURE_ALL UINT32_MAX
+
+/** A capture: what one end of a partition says and hears (control messages, packets, signals), as a
+ *  pcapng file; docs/capture.md has its format, kmcl/trace.h reads it. */
+struct kmcl_capture_options {
+	uint32_t size; /**< sizeof(struct kmcl_capture_options); set by kmcl_capture_options_init */
+	uint32_t payload; /**< bytes of each packet's payload that are kept; KMCL_CAPTURE_ALL;
+			     default 256 */
+	uint32_t end; /**< enum kmcl_end: which one records where both are in this process; default
+			 KMCL_SERVER */
+	uint32_t signals; /**< nonzero: signals too */
+	uint32_t buffer;  /**< bytes between the bus and the file, for each of up to 16 groups of
+			     threads; 0: 4 MiB. What finds no room there is dropped and counted: the
+			     bus never waits */
+	uint32_t reserved[3];
+};
+void kmcl_capture_options_init(struct kmcl_capture_options *options);
+
+/** Creates the file, or empties it. `options` may be NULL. -EINVAL, -ENOMEM or the file's errno;
+ *  then *error (if wanted) is a sentence, to be freed with kmcl_free(). */
+int kmcl_capture_open(const char *path, const struct kmcl_capture_options *options,
+		      kmcl_capture **capture, char **error);
+/** Records a partition that runs already, from now on; the offers that stand are recorded first.
+ * One that is yet to be created is recorded from its first message on if its options name the
+ * capture. A capture is of one partition, once, and a partition has one at a time: -EBUSY. */
+int kmcl_capture_start(kmcl_capture *capture, kmcl_partition *partition);
+
+struct kmcl_capture_counts {
+	uint64_t recorded;
+	uint64_t dropped; /**< found no room, or could not be written */
+};
+/** Stops recording, writes what waits, and closes the file. Before or after the partition is
+ *  destroyed, not while. `counts` may be NULL. NULL capture: nothing.
+ *  @return 0, or the negative errno with which writing failed; then the file ends earlier. */
+int kmcl_capture_close(kmcl_capture *capture, struct kmcl_capture_counts *counts);
 
 enum kmcl_log_severity {
 	KMCL_SEVERITY_ERROR,

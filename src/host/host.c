@@ -83,6 +83,7 @@ int host_read_options(const struct kmcl_partition_options *options, struct part_
 	part->server_dispatchers = options->processors;
 	part->poll_ns = options->poll_ns;
 	part->max_version = options->max_version;
+	part->capture = host_part_capture(options->capture);
 	return 0;
 }
 

@@ -5,9 +5,11 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "kmcl/bus.h"
 #include "kmcl/kmcl.h"
+#include "kmcl/trace.h"
 #include "nt/nt.h"
 #include "partition/partition.h"
 
@@ -83,6 +85,12 @@ bool host_parse_hardware_id(const char *text, struct vmbus_guid *guid);
 int host_read_inf(const char *driver_path, struct vmbus_guid *ids, unsigned int *count,
 		  char **error);
 char *host_sentence(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** A trace of a stream, which it closes, also on failure. `name`: for what it complains of. */
+int host_trace_of(FILE *file, const char *name, kmcl_trace **trace, char **error);
+
+struct part_capture;
+struct part_capture *host_part_capture(kmcl_capture *capture);
 
 /** Gives the driver its devices. 0, or negative errno with a sentence. */
 int host_pnp_start(kmcl_driver *driver, char **error);

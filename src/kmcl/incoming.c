@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "kmcl/channel.h"
+#include "partition/capture.h"
 
 #define MAX_BACKOFF_NS (64 * 1000 * 1000ull)
 #define MIN_BACKOFF_NS (1000 * 1000ull)
@@ -547,6 +548,7 @@ static bool read_one(struct kmcl_channel *ch, struct kmcl_incoming *in)
 	const char *why = NULL;
 	bool skip = false;
 
+	part_capture_read(&ch->port, kmcl_is_pipe(ch), in->buffer, &in->packet, r);
 	switch (r) {
 	case VMBUS_RING_OK:
 		if (in->packet.type == VMBUS_PKT_COMPLETION) {

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "partition/capture.h"
+#include "vmbus/wire.h"
 
 enum place {
 	PLACE_DONE,
@@ -130,12 +132,43 @@ static enum place never(struct kmcl_packet *p, NTSTATUS status)
 	return PLACE_NEVER;
 }
 
+static void capture_message(struct kmcl_channel *ch, const void *payload, uint32_t size)
+{
+	uint8_t header[VMBUS_PIPE_HEADER];
+	const struct vmbus_packet_out out = {
+		.type = VMBUS_PKT_INBAND,
+		.payload = header,
+		.payload_size = sizeof(header),
+		.tail = payload,
+		.tail_size = size,
+	};
+
+	vmbus_put32(header, VMBUS_PIPE_DATA);
+	vmbus_put32(header + 4, size);
+	part_capture_written(&ch->port, true, &out);
+}
+
+static void capture_plain(struct kmcl_channel *ch, enum vmbus_packet_type type, uint64_t id,
+			  const void *payload, uint32_t size)
+{
+	const struct vmbus_packet_out out = {
+		.type = (uint16_t)type,
+		.transaction_id = id,
+		.payload = payload,
+		.payload_size = size,
+	};
+
+	part_capture_written(&ch->port, kmcl_is_pipe(ch), &out);
+}
+
 /* A pipe's message: no transaction, no external data, its exact length in front of it. */
 static enum vmbus_ring_result write_message(struct kmcl_channel *ch, const void *payload,
 					    uint32_t size)
 {
 	switch (vmbus_pipe_write_message(&ch->port.out, payload, size)) {
 	case VMBUS_PIPE_OK:
+		if (part_capturing())
+			capture_message(ch, payload, size);
 		return VMBUS_RING_OK;
 	case VMBUS_PIPE_TOO_LARGE:
 		return VMBUS_RING_TOO_LARGE;
@@ -156,8 +189,11 @@ static enum vmbus_ring_result write_described(struct kmcl_channel *ch, struct km
 		.payload = payload,
 		.payload_size = size,
 	};
+	enum vmbus_ring_result result = vmbus_ring_write(&ch->port.out, &out);
 
-	return vmbus_ring_write(&ch->port.out, &out);
+	if (result == VMBUS_RING_OK)
+		part_capture_written(&ch->port, false, &out);
+	return result;
 }
 
 static enum place write_packet(struct kmcl_channel *ch, struct kmcl_packet *p, const void *payload,
@@ -247,6 +283,9 @@ static enum place place_answer(struct kmcl_channel *ch, struct kmcl_incoming *in
 	switch (vmbus_ring_write_inband(&ch->port.out, VMBUS_PKT_COMPLETION, 0,
 					in->packet.transaction_id, data, size)) {
 	case VMBUS_RING_OK:
+		if (part_capturing())
+			capture_plain(ch, VMBUS_PKT_COMPLETION, in->packet.transaction_id, data,
+				      size);
 		kmcl_count(&ch->counters.packets_sent, 1);
 		kmcl_count(&ch->counters.bytes_sent, size);
 		return PLACE_DONE;
@@ -503,9 +542,14 @@ NTSTATUS kmcl_out_place_now(struct kmcl_packet *p, const void *payload, uint32_t
 
 static enum vmbus_ring_result write_now(struct kmcl_channel *ch, const void *payload, uint32_t size)
 {
+	enum vmbus_ring_result result;
+
 	if (kmcl_is_pipe(ch))
 		return write_message(ch, payload, size);
-	return vmbus_ring_write_inband(&ch->port.out, VMBUS_PKT_INBAND, 0, 0, payload, size);
+	result = vmbus_ring_write_inband(&ch->port.out, VMBUS_PKT_INBAND, 0, 0, payload, size);
+	if (result == VMBUS_RING_OK && part_capturing())
+		capture_plain(ch, VMBUS_PKT_INBAND, 0, payload, size);
+	return result;
 }
 
 NTSTATUS kmcl_out_send_now(struct kmcl_channel *ch, const void *payload, uint32_t size)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "partition/capture.h"
 #include "partition/client_end.h"
 #include "partition/sweep.h"
 #include "partition/synic.h"
@@ -62,12 +63,21 @@ static enum post_result post_now(struct part_endpoint *ep, const struct outgoing
 		.type = HV_MESSAGE_TYPE_VMBUS,
 		.size = m->size,
 	};
+	const struct part_capture_message c = {
+		.direction = PART_CAPTURE_TO_SERVER,
+		.connection_id = m->connection_id,
+		.time = part_capture_clock(),
+		.data = m->data,
+		.size = m->size,
+	};
 	enum post_result result;
 	uint16_t status;
 
 	memcpy(message.payload, m->data, m->size);
 	status = ep->guest->post_message(ep->transport, &message);
 	result = judge(ep, m, status);
+	if (result == POSTED)
+		part_capture_message(ep, &c);
 	if (result != FAILED)
 		return result;
 	if (!is_contact(m))
@@ -247,6 +257,20 @@ static uint8_t *simp_of(struct part_endpoint *ep, uint32_t vp)
 			 PART_PAGE_SIZE);
 }
 
+static void capture_received(struct part_endpoint *ep, uint32_t vp, const struct hv_message *m)
+{
+	const struct part_capture_message c = {
+		.direction = PART_CAPTURE_TO_CLIENT,
+		.vp = vp,
+		.sint = VMBUS_SINT,
+		.time = part_capture_clock(),
+		.data = m->payload,
+		.size = m->size,
+	};
+
+	part_capture_message(ep, &c);
+}
+
 static bool receive_one(struct part_endpoint *ep, uint32_t vp)
 {
 	struct client_end *ce = ep->cli;
@@ -265,6 +289,7 @@ static bool receive_one(struct part_endpoint *ep, uint32_t vp)
 			      message.size);
 		return true;
 	}
+	capture_received(ep, vp, &message);
 	vmbus_client_receive(ce->c, message.payload, message.size);
 	client_carry_out_actions(ep);
 	return true;

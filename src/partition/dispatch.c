@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "partition/capture.h"
 
 #define DEFAULT_POLL_NS     50000u
 #define POLL_GROW_FROM      4000u
@@ -116,9 +117,11 @@ static void ring(struct part_dispatcher *d, uint32_t channel, bool signal)
 	uint8_t owner;
 
 	if (port) {
-		if (signal)
+		if (signal) {
 			__atomic_store_n(&port->signals_taken, port->signals_taken + 1,
 					 __ATOMIC_RELAXED);
+			part_capture_signal(port, false, 0);
+		}
 		activate(d, port);
 		return;
 	}

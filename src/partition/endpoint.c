@@ -61,6 +61,7 @@ void endpoint_init(struct part_endpoint *ep, struct part *part, bool server)
 
 void endpoint_destroy(struct part_endpoint *ep)
 {
+	capture_tap_end(ep);
 	for (uint32_t i = 0; i < ep->dispatcher_count; i++)
 		part_dispatcher_free(&ep->dispatchers[i]);
 	free(ep->dispatchers);
@@ -117,9 +118,11 @@ void endpoint_share_interrupts(struct part_endpoint *ep, uint8_t *page)
 
 int endpoint_start_messages(struct part_endpoint *ep, void *(*run)(void *))
 {
-	int error = part_thread_create(&ep->thread, run, ep,
-				       ep->server ? "kmcl-host-msg" : "kmcl-guest-msg");
+	int error = capture_tap_begin(ep);
 
+	if (!error)
+		error = part_thread_create(&ep->thread, run, ep,
+					   ep->server ? "kmcl-host-msg" : "kmcl-guest-msg");
 	ep->running = !error;
 	return error;
 }

@@ -54,6 +54,25 @@ int mmio_complete_options(struct part_options *o);
 int mmio_init(struct part_mmio *m, const struct part_options *o);
 void mmio_destroy(struct part_mmio *m);
 
+/* ---- capture_tap.c ---- */
+#define CAPTURE_LANES 16u /* and gates; a thread has one of each */
+
+struct part_capture;
+
+/* Where an end's traffic is tapped. Who records counts itself in and looks whether the tap is on;
+ * who closes the tap then waits for the count. */
+struct capture_tap {
+	_Atomic(struct part_capture *) on;
+	struct {
+		atomic_uint inside;
+		uint8_t apart[60];
+	} gate[CAPTURE_LANES];
+};
+
+/* An end begins: its partition's capture, if the end is the one that records. */
+int capture_tap_begin(struct part_endpoint *ep);
+void capture_tap_end(struct part_endpoint *ep);
+
 struct server_end;
 struct client_end;
 
@@ -87,6 +106,7 @@ struct part_endpoint {
 	atomic_bool stop;
 	struct server_end *srv;
 	struct client_end *cli;
+	struct capture_tap tap;
 };
 
 struct part {

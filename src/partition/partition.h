@@ -26,6 +26,7 @@
 
 struct part;
 struct part_endpoint;
+struct part_capture;
 struct nt_memory;
 
 /** 0 in a field means the default named there. */
@@ -46,6 +47,8 @@ struct part_options {
 	uint64_t mmio_size; /**< bytes of it, default 128 MiB, most 64 GiB */
 	uint32_t stitches;  /**< stitched runs an endpoint may hold, default 16384 */
 	struct vmbus_server_limits limits;
+	struct part_capture *capture; /**< records from the first message on (partition/capture.h);
+					 NULL: nothing */
 };
 
 /* ---- life ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* An open channel's place on a dispatcher, and its signals to the other end. */
 #include "base/clock.h"
+#include "partition/capture.h"
 #include "partition/internal.h"
 #include "vmbus/monitor.h"
 
@@ -66,6 +67,7 @@ static void signal_guest(struct part_port *port)
 	__atomic_fetch_add(&port->signals_sent, 1, __ATOMIC_RELAXED);
 	if (port->peer.muted)
 		return;
+	part_capture_signal(port, true, page ? PART_CAPTURE_SHARED : 0);
 	if (page) {
 		hv_flag_set((struct hv_flags *)(void *)page, port->relid);
 		ep->host->set_flag(ep->transport, 0, VMBUS_SINT, 0);
@@ -99,8 +101,11 @@ static void signal_host(struct part_port *port)
 	if (page && port->peer.shared)
 		hv_flag_set((struct hv_flags *)(void *)(page + PART_INTERRUPT_TO_HOST),
 			    port->relid);
-	if (signal_by_monitor(port))
+	if (signal_by_monitor(port)) {
+		part_capture_signal(port, true, PART_CAPTURE_MONITOR);
 		return;
+	}
+	part_capture_signal(port, true, page && port->peer.shared ? PART_CAPTURE_SHARED : 0);
 	ep->guest->signal_event(ep->transport, port->peer.connection_id, 0);
 }
 

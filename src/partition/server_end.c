@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "partition/capture.h"
 #include "partition/internal.h"
 #include "partition/server_end.h"
 #include "partition/sweep.h"
@@ -47,11 +48,20 @@ static void note_posted(struct part_endpoint *ep, const uint8_t *data, size_t si
 static int post_now(struct part_endpoint *ep, uint32_t vp, uint8_t sint, const uint8_t *data,
 		    size_t size)
 {
+	const struct part_capture_message m = {
+		.direction = PART_CAPTURE_TO_CLIENT,
+		.vp = vp,
+		.sint = sint,
+		.time = part_capture_clock(),
+		.data = data,
+		.size = (uint32_t)size,
+	};
 	int error = ep->host->deliver(ep->transport, vp, sint, data, size);
 
-	if (!error)
+	if (!error) {
+		part_capture_message(ep, &m);
 		note_posted(ep, data, size);
-	else if (error != -EAGAIN)
+	} else if (error != -EAGAIN)
 		KMCL_LOG_PEER(KMCL_LOG_WARNING, PART_SUBSYSTEM, ep->id, 0,
 			      "a message for VP %u is lost: the VP has no message page", vp);
 	return error;
@@ -395,6 +405,19 @@ static bool run_upcall(struct part_endpoint *ep)
 	return true;
 }
 
+static void capture_received(struct part_endpoint *ep, const struct hv_message *m)
+{
+	const struct part_capture_message c = {
+		.direction = PART_CAPTURE_TO_SERVER,
+		.connection_id = m->connection_id,
+		.time = part_capture_clock(),
+		.data = m->payload,
+		.size = m->size,
+	};
+
+	part_capture_message(ep, &c);
+}
+
 static bool receive(struct part_endpoint *ep)
 {
 	struct server_end *se = ep->srv;
@@ -403,6 +426,7 @@ static bool receive(struct part_endpoint *ep)
 	/* What a guest can make us hold is bounded by its having to take what it caused. */
 	if (se->outgoing.head || se->action_held || !ep->host->take_message(ep->transport, &m))
 		return false;
+	capture_received(ep, &m);
 	vmbus_server_receive(se->s, m.connection_id, m.payload, m.size);
 	server_carry_out_actions(ep);
 	return true;

@@ -209,6 +209,10 @@ uint32_t vmbus_server_version(const struct vmbus_server *s); /**< agreed; 0: no 
 uint32_t vmbus_server_features(const struct vmbus_server *s);
 /** The offer's channel id on the wire, 0 while the client does not see it. */
 uint32_t vmbus_server_channel_id(const struct vmbus_server *s, vmbus_offer_id id);
+struct vmbus_message;
+/** The OFFER that the client was sent for it. False: the client does not see it. */
+bool vmbus_server_offer_message(const struct vmbus_server *s, vmbus_offer_id id,
+				struct vmbus_message *m);
 const struct vmbus_server_stats *vmbus_server_statistics(const struct vmbus_server *s);
 /** Sweeps every invariant. NULL: all hold; else which does not. */
 const char *vmbus_server_check(const struct vmbus_server *s);

@@ -78,23 +78,41 @@ static uint16_t offered_flags(const struct vmbus_server *s, const struct channel
 	return flags;
 }
 
+static void fill_offer(const struct vmbus_server *s, const struct channel *ch,
+		       struct vmbus_message *m)
+{
+	*m = (struct vmbus_message){.type = VMBUS_MSG_OFFER_CHANNEL};
+	m->offer_channel.interface_id = ch->offer.interface_id;
+	m->offer_channel.instance_id = ch->offer.instance_id;
+	m->offer_channel.flags = offered_flags(s, ch);
+	m->offer_channel.mmio_megabytes = ch->offer.mmio_megabytes;
+	m->offer_channel.mmio_megabytes_optional = ch->offer.mmio_megabytes_optional;
+	memcpy(m->offer_channel.user_data, ch->offer.user_data, sizeof(ch->offer.user_data));
+	m->offer_channel.subchannel = ch->offer.subchannel;
+	m->offer_channel.channel_id = ch->relid;
+	m->offer_channel.monitor_id = ch->monitor_id;
+	m->offer_channel.monitor_allocated = ch->monitor_id != VMBUS_MONITOR_NONE;
+	m->offer_channel.dedicated = 1;
+	m->offer_channel.connection_id = channel_connection_id(s, ch);
+}
+
 static void post_offer(struct vmbus_server *s, const struct channel *ch)
 {
-	struct vmbus_message m = {.type = VMBUS_MSG_OFFER_CHANNEL};
+	struct vmbus_message m;
 
-	m.offer_channel.interface_id = ch->offer.interface_id;
-	m.offer_channel.instance_id = ch->offer.instance_id;
-	m.offer_channel.flags = offered_flags(s, ch);
-	m.offer_channel.mmio_megabytes = ch->offer.mmio_megabytes;
-	m.offer_channel.mmio_megabytes_optional = ch->offer.mmio_megabytes_optional;
-	memcpy(m.offer_channel.user_data, ch->offer.user_data, sizeof(ch->offer.user_data));
-	m.offer_channel.subchannel = ch->offer.subchannel;
-	m.offer_channel.channel_id = ch->relid;
-	m.offer_channel.monitor_id = ch->monitor_id;
-	m.offer_channel.monitor_allocated = ch->monitor_id != VMBUS_MONITOR_NONE;
-	m.offer_channel.dedicated = 1;
-	m.offer_channel.connection_id = channel_connection_id(s, ch);
+	fill_offer(s, ch, &m);
 	server_post(s, &m, 196);
+}
+
+bool vmbus_server_offer_message(const struct vmbus_server *s, vmbus_offer_id id,
+				struct vmbus_message *m)
+{
+	const struct channel *ch = server_channel(s, id);
+
+	if (!ch || !channel_visible(ch))
+		return false;
+	fill_offer(s, ch, m);
+	return true;
 }
 
 /* An offer for another VTL waits for a connection that this server never has; the id that its
