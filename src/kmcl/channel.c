@@ -213,6 +213,7 @@ VOID VmbChannelCleanup(VMBCHANNEL Channel)
 			     ch->config.name);
 		return;
 	}
+	kmcl_restore_discard(ch);
 	if (atomic_load(&ch->packets.live)) {
 		nt_violation("cleanup-packets",
 			     "VmbChannelCleanup: channel %s still has %u allocated packets",

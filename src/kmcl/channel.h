@@ -57,8 +57,11 @@ enum kmcl_packet_state {
 	KMCL_PACKET_IDLE = 1,
 	KMCL_PACKET_BUSY, /* inside a send, or its routine about to run */
 	KMCL_PACKET_QUEUED,
-	KMCL_PACKET_PLACED, /* in the ring, completion awaited */
-	KMCL_PACKET_FREED,  /* on the lookaside list */
+	KMCL_PACKET_PLACED,   /* in the ring, completion awaited */
+	KMCL_PACKET_FREED,    /* on the lookaside list */
+	KMCL_PACKET_RESTORED, /* VmbPacketRestore has it, EvtVmbChannelRestorePacket has not
+			       * returned
+			       */
 };
 
 struct kmcl_sync;
@@ -191,6 +194,12 @@ struct kmcl_channel {
 
 	struct part_port port;
 	struct part_server_channel *offer;
+	_Atomic bool resumed;                 /* server: the open asked for is of saved state */
+	bool opened_once;                     /* server: since Enable */
+	struct kmcl_save *save;               /* from SaveBegin to SaveEnd */
+	_Atomic bool saved;                   /* all of it: the rings are left alone until Start */
+	bool detached;                        /* by SaveBegin */
+	struct kmcl_restored *restored;       /* from RestoreFromBuffer to the next open */
 	_Atomic bool open_asked, close_asked; /* server: upcalls that the strand has not answered */
 	struct spin_lock claim_lock;          /* claimed, armed, session */
 	struct part_client_channel *claimed;
@@ -214,8 +223,9 @@ struct kmcl_channel {
 		struct vmbus_txn_table txns;
 		struct vmbus_txn_slot *slots;
 		uint32_t in_flight;
-		_Atomic uint32_t finishing; /* senders between the ring and the routine */
-		struct kmcl_sync *syncs;    /* callers that wait */
+		struct kmcl_packet *restored; /* in flight when saved; no table yet */
+		_Atomic uint32_t finishing;   /* senders between the ring and the routine */
+		struct kmcl_sync *syncs;      /* callers that wait */
 		uint64_t backoff_ns;
 		/* bounce space */
 		uint64_t bounce_gpa;
@@ -330,6 +340,8 @@ enum kmcl_callback {
 	KMCL_CB_PROCESS,
 	KMCL_CB_PROCESSING_COMPLETE,
 	KMCL_CB_ROUTINE,
+	KMCL_CB_SAVE_PACKET,
+	KMCL_CB_RESTORE_PACKET,
 };
 /** Which callback of which channel this thread is in; restored by leave. */
 struct kmcl_frame {
@@ -364,6 +376,8 @@ void kmcl_out_drain(struct kmcl_channel *ch);
 bool kmcl_out_waiting(struct kmcl_channel *ch);
 /** Ends every queued and every in-flight packet with `status`, each routine once. */
 void kmcl_out_end_all(struct kmcl_channel *ch, NTSTATUS status);
+/** Those in flight alone; answers that wait are dropped. */
+void kmcl_out_end_placed(struct kmcl_channel *ch, NTSTATUS status);
 /** A completion packet arrived. */
 void kmcl_out_completed(struct kmcl_channel *ch, const struct vmbus_packet_in *packet);
 /** Sends a completion for `in`, now or when there is room; then the object is free. */
@@ -375,6 +389,8 @@ NTSTATUS kmcl_out_send_now(struct kmcl_channel *ch, const void *payload, uint32_
 /** As kmcl_out_send, but a packet that cannot be placed at once is refused: STATUS_BUFFER_OVERFLOW.
  */
 NTSTATUS kmcl_out_place_now(struct kmcl_packet *p, const void *payload, uint32_t size);
+/** Under out.lock: as a send that finds no room, the payload being in the packet. */
+void kmcl_out_enqueue(struct kmcl_channel *ch, struct kmcl_packet *p);
 /** Under out.lock: takes a packet out of the queue. */
 void kmcl_out_unqueue(struct kmcl_channel *ch, struct kmcl_packet *p);
 /** Wakes every synchronous caller with STATUS_DEVICE_REMOVED: the channel is closing. */
@@ -428,6 +444,11 @@ extern const struct part_port_ops kmcl_port_ops;
 /** Nothing is delivered until the next open. */
 void kmcl_in_fail(struct kmcl_channel *ch);
 void kmcl_in_set_quota(struct kmcl_channel *ch, uint32_t quota);
+/** A packet of saved state, as it was read, before the port is attached. False: no sound one. */
+bool kmcl_in_restore(struct kmcl_channel *ch, const struct vmbus_packet_in *packet, bool passive);
+/** An object with `size` bytes of a completion for `id`; NULL: no room. */
+struct kmcl_incoming *kmcl_in_restore_answer(struct kmcl_channel *ch, uint64_t id, const void *data,
+					     uint32_t size);
 /** How long external data that pends takes (kmcl_inject_pending). */
 uint32_t kmcl_pending_delay_us(void);
 /** Gives up what VmbChannelPacketGetExternalData built. */
@@ -439,6 +460,19 @@ uint32_t kmcl_max_external_pages(const struct kmcl_channel *ch);
 /* ---- GPADLs (gpadl.c) ---- */
 /** Removes what the driver left: client tears down, server unmaps. */
 void kmcl_gpadls_drop(struct kmcl_channel *ch);
+
+/* ---- save and restore (save.c, restore.c) ---- */
+/** On the strand: the channel starts or closes. What a save has not written it will not write, and
+ * the rings are the channel's again. */
+void kmcl_save_forget(struct kmcl_channel *ch);
+/** The same, and reading goes on. */
+void kmcl_save_resume(struct kmcl_channel *ch);
+/** Whether saved state is complete; an unfinished or damaged one keeps the channel from Enable. */
+bool kmcl_restore_usable(const struct kmcl_channel *ch);
+/** In a session that was prepared: puts what was saved in its place. False: it cannot be. */
+bool kmcl_restore_session(struct kmcl_channel *ch, bool resumed);
+/** Drops it; packets end with STATUS_DEVICE_REMOVED. */
+void kmcl_restore_discard(struct kmcl_channel *ch);
 
 /* ---- life cycle (lifecycle.c, server.c, client.c) ---- */
 void kmcl_lifecycle_init(struct kmcl_channel *ch);
@@ -462,6 +496,13 @@ void kmcl_close_done(struct kmcl_channel *ch);
 /** Memory of a session. */
 bool kmcl_session_prepare(struct kmcl_channel *ch);
 void kmcl_session_release(struct kmcl_channel *ch);
+/** Runs what follows on this thread while the strand stands still, until kmcl_strand_release. */
+struct kmcl_strand_hold {
+	struct nt_job job;
+	KEVENT held, leave, left;
+};
+void kmcl_strand_hold(struct kmcl_channel *ch, struct kmcl_strand_hold *hold);
+void kmcl_strand_release(struct kmcl_strand_hold *hold);
 NTSTATUS kmcl_session_opened(struct kmcl_channel *ch);
 void kmcl_session_start(struct kmcl_channel *ch);
 void kmcl_session_suspend(struct kmcl_channel *ch);

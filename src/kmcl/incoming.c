@@ -761,3 +761,56 @@ void kmcl_in_discard(struct kmcl_channel *ch)
 	for (; in; in = in->next)
 		kmcl_release_mdls(in);
 }
+
+/* ---- saved state ---- */
+
+static void rebuild(struct kmcl_incoming *in, const struct vmbus_packet_in *packet)
+{
+	uint32_t header = packet->header_size - 16;
+
+	in->packet = *packet;
+	in->packet.header = in->buffer + 16;
+	in->packet.payload = in->buffer + 16 + header;
+	memset(in->buffer, 0, 16);
+	if (header)
+		memcpy(in->buffer + 16, packet->header, header);
+	if (packet->payload_size)
+		memcpy(in->buffer + 16 + header, packet->payload, packet->payload_size);
+}
+
+bool kmcl_in_restore(struct kmcl_channel *ch, const struct vmbus_packet_in *packet, bool passive)
+{
+	struct kmcl_incoming *in;
+	const char *why;
+
+	if ((uint64_t)packet->header_size + packet->payload_size > read_room(ch))
+		return false;
+	in = object_take(ch);
+	if (!in)
+		return false;
+	rebuild(in, packet);
+	why = kmcl_is_pipe(ch) ? NULL : unacceptable(ch, &in->packet);
+	if (why) {
+		ch->in.spare = in;
+		return false;
+	}
+	enqueue(ch, in);
+	in->passive = passive;
+	return true;
+}
+
+struct kmcl_incoming *kmcl_in_restore_answer(struct kmcl_channel *ch, uint64_t id, const void *data,
+					     uint32_t size)
+{
+	struct kmcl_incoming *in = size <= read_room(ch) ? object_take(ch) : NULL;
+
+	if (!in)
+		return NULL;
+	memset(&in->packet, 0, sizeof(in->packet));
+	in->packet.transaction_id = id;
+	in->answer_size = size;
+	in->next = NULL;
+	if (size)
+		memcpy(in->buffer, data, size);
+	return in;
+}

@@ -100,6 +100,7 @@ void kmcl_session_start(struct kmcl_channel *ch)
 {
 	if (!atomic_load(&ch->run) || kmcl_closing(ch))
 		return;
+	kmcl_save_resume(ch);
 	ch->started = true;
 	state_callback(ch, ch->config.state.EvtChannelStarted, KMCL_CB_STARTED);
 	kmcl_out_set_gate(ch, KMCL_GATE_FLOW);
@@ -122,6 +123,7 @@ void kmcl_session_suspend(struct kmcl_channel *ch)
 void kmcl_session_stop(struct kmcl_channel *ch)
 {
 	kmcl_session_suspend(ch);
+	kmcl_save_forget(ch);
 	part_port_detach(&ch->port);
 	kmcl_out_set_live(ch, false);
 	kmcl_out_set_gate(ch, KMCL_GATE_REFUSE);
@@ -141,8 +143,9 @@ static NTSTATUS do_enable(struct kmcl_channel *ch)
 {
 	NTSTATUS status;
 
-	if (kmcl_link(ch) != KMCL_LINK_DISABLED)
+	if (kmcl_link(ch) != KMCL_LINK_DISABLED || !kmcl_restore_usable(ch))
 		return STATUS_INVALID_DEVICE_STATE;
+	ch->opened_once = false;
 	atomic_store(&ch->run, ch->run_next);
 	status = ch->server ? kmcl_server_enable(ch) : kmcl_client_enable(ch);
 	if (NT_SUCCESS(status))
@@ -154,10 +157,12 @@ static void do_disable(struct kmcl_channel *ch)
 {
 	if (kmcl_link(ch) == KMCL_LINK_DISABLED)
 		return;
+	kmcl_save_forget(ch);
 	if (ch->server)
 		kmcl_server_disable(ch);
 	else
 		kmcl_client_disable(ch);
+	kmcl_restore_discard(ch);
 }
 
 static void do_start(struct kmcl_channel *ch)
@@ -205,6 +210,34 @@ static void run_request(struct nt_job *job)
 		break;
 	}
 	KeSetEvent(&r->done, IO_NO_INCREMENT, FALSE);
+}
+
+/* ---- the strand, held ---- */
+
+static void stand_still(struct nt_job *job)
+{
+	struct kmcl_strand_hold *hold = CONTAINING_RECORD(job, struct kmcl_strand_hold, job);
+
+	KeSetEvent(&hold->held, IO_NO_INCREMENT, FALSE);
+	KeWaitForSingleObject(&hold->leave, Executive, KernelMode, FALSE, NULL);
+	KeSetEvent(&hold->left, IO_NO_INCREMENT, FALSE);
+}
+
+void kmcl_strand_hold(struct kmcl_channel *ch, struct kmcl_strand_hold *hold)
+{
+	hold->job = (struct nt_job){.run = stand_still};
+	KeInitializeEvent(&hold->held, NotificationEvent, FALSE);
+	KeInitializeEvent(&hold->leave, NotificationEvent, FALSE);
+	KeInitializeEvent(&hold->left, NotificationEvent, FALSE);
+	nt_strand_post(&ch->strand, &hold->job);
+	KeWaitForSingleObject(&hold->held, Executive, KernelMode, FALSE, NULL);
+}
+
+/* The job is on the caller's stack: it is out of it when this returns. */
+void kmcl_strand_release(struct kmcl_strand_hold *hold)
+{
+	KeSetEvent(&hold->leave, IO_NO_INCREMENT, FALSE);
+	KeWaitForSingleObject(&hold->left, Executive, KernelMode, FALSE, NULL);
 }
 
 static NTSTATUS request_and_wait(struct kmcl_channel *ch, enum request_type type)

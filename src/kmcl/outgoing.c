@@ -248,6 +248,11 @@ static void enqueue(struct kmcl_channel *ch, struct kmcl_packet *p, const void *
 	if (size)
 		memmove(kmcl_packet_payload(p), payload, size);
 	p->payload_size = size;
+	kmcl_out_enqueue(ch, p);
+}
+
+void kmcl_out_enqueue(struct kmcl_channel *ch, struct kmcl_packet *p)
+{
 	p->next = NULL;
 	p->prev = ch->out.tail;
 	if (ch->out.tail)
@@ -643,7 +648,7 @@ void kmcl_out_answer(struct kmcl_channel *ch, struct kmcl_incoming *in, const vo
 		kmcl_in_ended(ch);
 }
 
-static void take_everything(struct kmcl_channel *ch, struct after *a, NTSTATUS status)
+static void take_placed(struct kmcl_channel *ch, struct after *a, NTSTATUS status)
 {
 	uint32_t cursor = 0;
 	struct kmcl_packet *p;
@@ -651,13 +656,35 @@ static void take_everything(struct kmcl_channel *ch, struct after *a, NTSTATUS s
 	while (ch->out.slots && (p = vmbus_txn_take(&ch->out.txns, &cursor)))
 		add_ended(ch, a, p, status);
 	ch->out.in_flight = 0;
-	while ((p = ch->out.head)) {
-		kmcl_out_unqueue(ch, p);
+	while ((p = ch->out.restored)) {
+		ch->out.restored = p->next;
 		add_ended(ch, a, p, status);
 	}
 	a->answered = ch->out.answers;
 	ch->out.answers = NULL;
 	atomic_store_explicit(&ch->out.waiting, 0, memory_order_relaxed);
+}
+
+static void take_everything(struct kmcl_channel *ch, struct after *a, NTSTATUS status)
+{
+	struct kmcl_packet *p;
+
+	take_placed(ch, a, status);
+	while ((p = ch->out.head)) {
+		kmcl_out_unqueue(ch, p);
+		add_ended(ch, a, p, status);
+	}
+}
+
+void kmcl_out_end_placed(struct kmcl_channel *ch, NTSTATUS status)
+{
+	struct after a;
+
+	after_init(&a);
+	spin_lock(&ch->out.lock);
+	take_placed(ch, &a, status);
+	spin_unlock(&ch->out.lock);
+	after_run(ch, &a);
 }
 
 void kmcl_out_end_all(struct kmcl_channel *ch, NTSTATUS status)

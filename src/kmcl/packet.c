@@ -251,7 +251,7 @@ VOID VmbPacketSetCompletionRoutine(VMBPACKET PacketObject,
 			     p ? "no routine" : "not a packet");
 		return;
 	}
-	if (packet_state(p) != KMCL_PACKET_IDLE) {
+	if (packet_state(p) != KMCL_PACKET_IDLE && packet_state(p) != KMCL_PACKET_RESTORED) {
 		nt_violation("packet-in-flight",
 			     "VmbPacketSetCompletionRoutine: the packet of channel %s is in flight",
 			     p->channel->config.name);

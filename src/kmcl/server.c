@@ -21,6 +21,7 @@ static void on_open(void *device, const struct part_server_open *open)
 	struct kmcl_channel *ch = device;
 
 	ch->relid = open->relid;
+	atomic_store(&ch->resumed, open->restored);
 	atomic_store(&ch->open_asked, true);
 	kmcl_event_post(ch, &ch->ev_open);
 }
@@ -36,9 +37,15 @@ static void on_close(void *device)
 		kmcl_close_done(ch);
 }
 
+static bool at_rest(void *device)
+{
+	return atomic_load(&((struct kmcl_channel *)device)->saved);
+}
+
 static const struct part_server_channel_ops server_ops = {
 	.open = on_open,
 	.close = on_close,
+	.at_rest = at_rest,
 };
 
 /* ---- on the strand ---- */
@@ -64,15 +71,23 @@ static void guest_opens(struct nt_job *job)
 		part_server_open_done(ch->offer, (uint32_t)STATUS_INSUFFICIENT_RESOURCES);
 		return;
 	}
+	if (!kmcl_restore_session(ch, atomic_load(&ch->resumed))) {
+		kmcl_session_release(ch);
+		part_server_open_done(ch->offer, (uint32_t)STATUS_DATA_ERROR);
+		return;
+	}
 	set_link(ch, KMCL_LINK_OPEN);
 	status = kmcl_session_opened(ch);
 	if (!NT_SUCCESS(status)) {
+		kmcl_out_end_placed(ch,
+				    STATUS_DEVICE_REMOVED); /* of a restore, there are no others */
 		kmcl_gpadls_drop(ch);
 		set_link(ch, KMCL_LINK_ENABLED);
 		kmcl_session_release(ch);
 		part_server_open_done(ch->offer, (uint32_t)status);
 		return;
 	}
+	ch->opened_once = true;
 	kmcl_out_set_live(ch, true);
 	part_server_open_done(ch->offer, 0);
 	part_port_attach(&ch->port);
@@ -157,6 +172,11 @@ NTSTATUS kmcl_server_enable(struct kmcl_channel *ch)
 		return STATUS_NOT_SUPPORTED; /* its connection cannot exist on this bus */
 	describe_offer(&ch->config, &offer);
 	apply_options(ch->offer_options, &offer);
+	offer.force_new =
+		ch->config.server_flags & VMBUS_SERVER_CHANNEL_INIT_FLAG_FORCE_NEW_CHANNEL;
+	offer.resume = ch->restored && !offer.force_new;
+	if (offer.force_new)
+		kmcl_restore_discard(ch);
 	/* the guest may open before the call below returns */
 	kmcl_out_set_gate(ch, KMCL_GATE_QUEUE);
 	set_link(ch, KMCL_LINK_ENABLED);

@@ -62,9 +62,7 @@ void endpoint_init(struct part_endpoint *ep, struct part *part, bool server)
 void endpoint_destroy(struct part_endpoint *ep)
 {
 	capture_tap_end(ep);
-	for (uint32_t i = 0; i < ep->dispatcher_count; i++)
-		part_dispatcher_free(&ep->dispatchers[i]);
-	free(ep->dispatchers);
+	endpoint_free_dispatchers(ep);
 	free(ep->nt_memory);
 	block_pool_destroy(ep->blocks);
 	page_pool_destroy(&ep->pages);
@@ -105,6 +103,15 @@ void endpoint_stop_dispatchers(struct part_endpoint *ep)
 {
 	for (uint32_t i = 0; i < ep->dispatcher_count; i++)
 		part_dispatcher_stop(&ep->dispatchers[i]);
+}
+
+void endpoint_free_dispatchers(struct part_endpoint *ep)
+{
+	for (uint32_t i = 0; i < ep->dispatcher_count; i++)
+		part_dispatcher_free(&ep->dispatchers[i]);
+	free(ep->dispatchers);
+	ep->dispatchers = NULL;
+	ep->dispatcher_count = 0;
 }
 
 void endpoint_share_interrupts(struct part_endpoint *ep, uint8_t *page)

@@ -120,6 +120,7 @@ struct part {
 };
 
 /* ---- partition.c ---- */
+int part_take_transport(struct part *part, const struct part_transport *transport);
 /* Memory and the machine between, but neither end: for one that is written by hand. */
 int part_loopback_assemble(const struct part_options *options, struct part **part);
 
@@ -130,6 +131,7 @@ void endpoint_destroy(struct part_endpoint *ep);
 int endpoint_start_dispatchers(struct part_endpoint *ep, uint32_t count,
 			       struct hv_flags *const *flags);
 void endpoint_stop_dispatchers(struct part_endpoint *ep);
+void endpoint_free_dispatchers(struct part_endpoint *ep);
 /* NULL: flags are a channel's own from now on. */
 void endpoint_share_interrupts(struct part_endpoint *ep, uint8_t *page);
 int endpoint_start_messages(struct part_endpoint *ep, void *(*run)(void *));

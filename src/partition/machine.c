@@ -2,6 +2,7 @@
 #include "partition/machine.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -48,9 +49,35 @@ static void stop(void *transport)
 	struct hv_machine *m = transport;
 
 	atomic_store(&m->host_started, false);
+	/* A Dekker pair with host_enter: who counts itself after this finds no host. */
+	while (atomic_load(&m->raising))
+		sched_yield();
+}
+
+/* False: no host. The lines stay until host_leave. */
+static bool host_enter(struct hv_machine *m)
+{
+	atomic_fetch_add(&m->raising, 1);
+	if (atomic_load(&m->host_started))
+		return true;
+	atomic_fetch_sub(&m->raising, 1);
+	return false;
+}
+
+static void host_leave(struct hv_machine *m)
+{
+	atomic_fetch_sub(&m->raising, 1);
 }
 
 /* ---- messages ---- */
+
+static bool is_message_port(const struct hv_machine *m, uint32_t connection_id)
+{
+	for (uint32_t i = 0; i < m->port_count; i++)
+		if (m->ports[i] == (connection_id & CONNECTION_ID_MASK))
+			return true;
+	return false;
+}
 
 static int bind_messages(void *transport, uint32_t connection_id)
 {
@@ -58,7 +85,9 @@ static int bind_messages(void *transport, uint32_t connection_id)
 	int error = -ENOSPC;
 
 	spin_lock(&m->lock);
-	if (m->port_count < HV_MACHINE_MESSAGE_PORTS) {
+	if (is_message_port(m, connection_id)) {
+		error = 0; /* of the host end before this one */
+	} else if (m->port_count < HV_MACHINE_MESSAGE_PORTS) {
 		m->ports[m->port_count++] = connection_id & CONNECTION_ID_MASK;
 		error = 0;
 	}
@@ -80,14 +109,6 @@ static bool take_message(void *transport, struct hv_message *message)
 	}
 	spin_unlock(&m->lock);
 	return taken;
-}
-
-static bool is_message_port(const struct hv_machine *m, uint32_t connection_id)
-{
-	for (uint32_t i = 0; i < m->port_count; i++)
-		if (m->ports[i] == (connection_id & CONNECTION_ID_MASK))
-			return true;
-	return false;
 }
 
 static uint16_t queue_message(struct hv_machine *m, const struct hv_message *message)
@@ -118,8 +139,10 @@ uint16_t hv_machine_post(struct hv_machine *m, const struct hv_message *message)
 
 void hv_machine_look(struct hv_machine *m)
 {
-	if (atomic_load(&m->host_started))
-		part_event_raise(m->host.messages);
+	if (!host_enter(m))
+		return;
+	part_event_raise(m->host.messages);
+	host_leave(m);
 }
 
 /* ---- SynIC pages ---- */
@@ -238,10 +261,13 @@ uint16_t hv_machine_signal(struct hv_machine *m, uint32_t connection_id, uint16_
 		return HV_STATUS_INVALID_CONNECTION_ID;
 	if (flag)
 		return HV_STATUS_INVALID_PARAMETER;
-	if (!atomic_load(&m->host_started) || dispatcher >= m->host.dispatchers)
+	if (!host_enter(m))
 		return HV_STATUS_INVALID_CONNECTION_ID;
-	hv_flag_set(m->host.doorbells[dispatcher], (uint32_t)(port & 0xffff));
-	part_event_raise(m->host.events[dispatcher]);
+	if (dispatcher < m->host.dispatchers) {
+		hv_flag_set(m->host.doorbells[dispatcher], (uint32_t)(port & 0xffff));
+		part_event_raise(m->host.events[dispatcher]);
+	}
+	host_leave(m);
 	return HV_STATUS_SUCCESS;
 }
 

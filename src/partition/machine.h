@@ -33,6 +33,7 @@ struct hv_machine {
 
 	struct part_host_lines host;
 	atomic_bool host_started;
+	atomic_uint raising; /* guests' threads that are at the host's lines */
 
 	/* Message ports and what waits at them. */
 	struct spin_lock lock;

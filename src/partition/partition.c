@@ -163,15 +163,19 @@ int part_loopback_assemble(const struct part_options *options, struct part **par
 	return error;
 }
 
-int part_start_host(struct part *part, const struct part_transport *transport)
+int part_take_transport(struct part *part, const struct part_transport *transport)
 {
-	int error;
-
 	part->transport = transport->transport;
 	part->transport_destroy = transport->destroy;
 	part->server.transport = transport->transport;
 	part->server.host = transport->host;
-	error = ntmemory_init(&part->server);
+	return ntmemory_init(&part->server);
+}
+
+int part_start_host(struct part *part, const struct part_transport *transport)
+{
+	int error = part_take_transport(part, transport);
+
 	return error ? error : server_end_start(&part->server);
 }
 

@@ -192,6 +192,7 @@ bool part_port_on_dispatcher(const struct part_port *port);
 /* ---- server end (server_end.c) ---- */
 struct part_server_open {
 	uint32_t relid;
+	bool restored; /**< the guest has had it open since before the end was saved */
 	uint8_t user_data[120];
 };
 struct part_server_channel_ops {
@@ -201,6 +202,9 @@ struct part_server_channel_ops {
 	/** The guest closed, reset or went away. Answer once the port is detached:
 	 * part_server_close_done. */
 	void (*close)(void *device);
+	/** Whether the device leaves its open channel's rings alone, its state saved. Under the
+	 * endpoint's lock: no call back, no waiting. NULL: never. */
+	bool (*at_rest)(void *device);
 };
 
 struct part_server_channel; /* one offer */
@@ -229,6 +233,33 @@ struct part_gpadl {
 };
 int part_server_gpadl_pin(struct part_server_channel *ch, uint32_t gpadl, struct part_gpadl *out);
 void part_server_gpadl_unpin(struct part_server_channel *ch, uint32_t gpadl);
+
+/* ---- saving the server end and restoring it (save.c) ---- */
+/** What was wrong, as a sentence. */
+struct part_save_error {
+	char text[200];
+};
+/**
+ * Writes the server end's state (docs/saved-state.md) into a block of malloc and freezes the end:
+ * from here on nothing is taken from the guest, told it or asked of a device, and what devices
+ * still call has no effect on the guest. Guest memory belongs to the state.
+ * -EBUSY: an open channel is not at rest, is just being opened or closed, or the guest resets.
+ */
+int part_server_save(struct part *part, void **bytes, size_t *size, struct part_save_error *error);
+/** The end goes on as if it had not been saved. -EINVAL: it is not frozen. */
+int part_server_thaw(struct part *part);
+/**
+ * Puts a server end made of saved state in the place of the frozen one, whose offers are revoked by
+ * now. -EINVAL: the state is refused, and the frozen end is as it was; -EBUSY: not frozen, or has
+ * offers. After another error the partition can only be destroyed.
+ */
+int part_server_restore(struct part *part, const void *bytes, size_t size,
+			struct part_save_error *error);
+/** As part_start_host, with saved state: another host's end of this guest. */
+int part_restore_host(struct part *part, const struct part_transport *transport, const void *bytes,
+		      size_t size, struct part_save_error *error);
+/** Every device has made its offers: see vmbus_server_restore_done(). */
+void part_server_restored(struct part *part);
 
 /* ---- client end (client_end.c) ---- */
 struct part_client_channel; /* one offer seen by the client; counted */

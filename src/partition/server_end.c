@@ -21,13 +21,14 @@
 
 /* ---- posting ---- */
 
+enum {
+	OPEN_RESULT = 6,
+	OPEN_RESULT_SIZE = 20
+};
+
 /* From OPEN_RESULT on the guest may be signalled. */
 static void note_posted(struct part_endpoint *ep, const uint8_t *data, size_t size)
 {
-	enum {
-		OPEN_RESULT = 6,
-		OPEN_RESULT_SIZE = 20
-	};
 	struct server_end *se = ep->srv;
 
 	if (size < OPEN_RESULT_SIZE || vmbus_get32(data) != OPEN_RESULT || vmbus_get32(data + 16))
@@ -240,6 +241,7 @@ static void start_open(struct part_server_channel *ch, const struct vmbus_server
 	ch->ring_gpadl = a->open.ring_gpadl;
 	ch->connection_id = a->open.connection_id;
 	ch->open.relid = a->open.channel_id;
+	ch->open.restored = a->open.restored;
 	memcpy(ch->open.user_data, a->open.user_data, sizeof(ch->open.user_data));
 	queue_upcall(ch, UPCALL_OPEN);
 }
@@ -371,7 +373,7 @@ void server_carry_out_actions(struct part_endpoint *ep)
 {
 	struct server_end *se = ep->srv;
 
-	for (;;) {
+	while (!se->frozen) {
 		PART_SWEEP_SERVER(ep, se->s);
 		if (!se->action_held && !vmbus_server_next_action(se->s, &se->action))
 			return;
@@ -498,10 +500,22 @@ static uint64_t time_to_sleep(const struct server_end *se)
 {
 	uint64_t now;
 
-	if (!se->next_recheck)
+	if (!se->next_recheck || se->frozen)
 		return PART_EVENT_FOREVER;
 	now = clock_now_ns();
 	return se->next_recheck > now ? se->next_recheck - now : 0;
+}
+
+/* True: there may be more. */
+static bool work(struct part_endpoint *ep)
+{
+	if (ep->srv->frozen)
+		return false;
+	reset(ep);
+	post_waiting(ep);
+	server_carry_out_actions(ep);
+	recheck(ep);
+	return run_upcall(ep) || receive(ep);
 }
 
 static void *server_messages(void *arg)
@@ -513,11 +527,7 @@ static void *server_messages(void *arg)
 	while (!atomic_load(&ep->stop)) {
 		uint64_t timeout;
 
-		reset(ep);
-		post_waiting(ep);
-		server_carry_out_actions(ep);
-		recheck(ep);
-		if (run_upcall(ep) || receive(ep))
+		if (work(ep))
 			continue;
 		timeout = time_to_sleep(se);
 		pthread_mutex_unlock(&ep->lock);
@@ -562,6 +572,27 @@ int part_server_offer(struct part_endpoint *ep, const struct vmbus_offer *offer,
 	return error;
 }
 
+/* Whether the guest has yet to get the result of this channel's open. */
+static bool result_waits(const struct server_end *se, uint32_t relid)
+{
+	for (const struct outgoing *m = se->outgoing.head; m; m = m->next)
+		if (m->size >= OPEN_RESULT_SIZE && vmbus_get32(m->data) == OPEN_RESULT &&
+		    vmbus_get32(m->data + 8) == relid)
+			return true;
+	return false;
+}
+
+/* Whatever was signalled while nobody listened, in either direction, is made up for: who attaches
+ * the port looks at the ring toward us, the guest is told here if the rules would have it. */
+static void resume_signals(struct part_server_channel *ch)
+{
+	if (ch->state != CHANNEL_IS_OPEN || result_waits(ch->ep->srv, ch->port->relid))
+		return;
+	port_gate_set(ch->port, PORT_GATE_OPEN);
+	if (port_rings_owe_signal(ch->port->ring_private))
+		part_port_signal(ch->port);
+}
+
 void part_server_open_done(struct part_server_channel *ch, uint32_t status)
 {
 	struct part_endpoint *ep = ch->ep;
@@ -576,6 +607,8 @@ void part_server_open_done(struct part_server_channel *ch, uint32_t status)
 		}
 		vmbus_server_open_done(ep->srv->s, ch->id, status);
 		server_carry_out_actions(ep);
+		if (!status && ch->open.restored)
+			resume_signals(ch);
 		part_event_raise(&ep->messages);
 	}
 	pthread_mutex_unlock(&ep->lock);
@@ -639,10 +672,11 @@ static uint32_t own_message_port(const struct part_options *o)
 		      : VMBUS_PORT_MESSAGE;
 }
 
-static struct vmbus_server *create_server(const struct part *part)
+void server_end_config(const struct part *part, struct vmbus_server_config *config)
 {
 	const struct part_options *o = &part->options;
-	struct vmbus_server_config config = {
+
+	*config = (struct vmbus_server_config){
 		.max_version = o->max_version,
 		.features = o->features,
 		.message_connection_id = own_message_port(o),
@@ -655,8 +689,6 @@ static struct vmbus_server *create_server(const struct part *part)
 		.limits = o->limits,
 		.allocator = *endpoint_allocator(),
 	};
-
-	return vmbus_server_create(&config);
 }
 
 static int start_dispatchers(struct part_endpoint *ep)
@@ -680,20 +712,20 @@ static int start_dispatchers(struct part_endpoint *ep)
 	return 0;
 }
 
-int server_end_start(struct part_endpoint *ep)
+int server_end_start_with(struct part_endpoint *ep, struct vmbus_server *s)
 {
 	struct server_end *se = calloc(1, sizeof(*se));
 	int error;
 
-	if (!se)
+	if (!se) {
+		vmbus_server_destroy(s);
 		return -ENOMEM;
+	}
 	ep->srv = se;
 	se->upcalls_tail = &se->upcalls;
 	outgoing_init(&se->outgoing);
 	monitor_init(&se->monitor);
-	se->s = create_server(ep->part);
-	if (!se->s)
-		return -ENOMEM;
+	se->s = s;
 	error = start_dispatchers(ep);
 	if (!error)
 		error = ep->host->bind_messages(ep->transport, VMBUS_PORT_MESSAGE);
@@ -705,6 +737,16 @@ int server_end_start(struct part_endpoint *ep)
 	if (!error)
 		error = endpoint_start_messages(ep, server_messages);
 	return error;
+}
+
+int server_end_start(struct part_endpoint *ep)
+{
+	struct vmbus_server_config config;
+	struct vmbus_server *s;
+
+	server_end_config(ep->part, &config);
+	s = vmbus_server_create(&config);
+	return s ? server_end_start_with(ep, s) : -ENOMEM;
 }
 
 void server_end_stop(struct part_endpoint *ep)

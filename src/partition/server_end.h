@@ -56,6 +56,7 @@ struct server_end {
 	struct vmbus_server_action action;
 	bool action_held; /* `action` could not be carried out yet */
 	bool resetting;
+	bool frozen; /* saved: nothing is taken from the guest, told it, or asked of devices */
 	uint64_t next_recheck;
 	struct part_monitor monitor;
 
@@ -66,6 +67,9 @@ struct server_end {
 
 /* ---- server_end.c ---- */
 void server_carry_out_actions(struct part_endpoint *ep);
+void server_end_config(const struct part *part, struct vmbus_server_config *config);
+/* With a server that was restored; takes it over. */
+int server_end_start_with(struct part_endpoint *ep, struct vmbus_server *s);
 
 /* ---- server_gpadl.c ---- */
 /* -EBUSY: in use already. */

@@ -81,9 +81,9 @@ struct part_host_lines {
 
 struct part_host_ops {
 	void (*start)(void *transport, const struct part_host_lines *lines);
-	/** After it returns no line is raised. */
+	/** After it returns no line is raised. Another host end may start. */
 	void (*stop)(void *transport);
-	/** Messages posted to this connection id are taken. */
+	/** Messages posted to this connection id are taken, as they were by the end before. */
 	int (*bind_messages)(void *transport, uint32_t connection_id);
 	bool (*take_message)(void *transport, struct hv_message *message);
 	/** 0; -EAGAIN: the slot is full, `messages` is raised when it is not; -ENODEV: no such VP.

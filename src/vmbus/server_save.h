@@ -61,6 +61,14 @@ enum vmbus_status vmbus_server_restore(const struct vmbus_server_config *config,
  */
 void vmbus_server_restore_done(struct vmbus_server *s);
 
+/** The guest's pages that the connection uses; GPAs, 0: none. */
+struct vmbus_server_pages {
+	uint64_t interrupt_page;
+	uint64_t monitor_parent_to_child;
+	uint64_t monitor_child_to_parent;
+};
+void vmbus_server_connection_pages(const struct vmbus_server *s, struct vmbus_server_pages *pages);
+
 /** Restored channels that no device has claimed. */
 uint32_t vmbus_server_unclaimed(const struct vmbus_server *s);
 

@@ -129,3 +129,13 @@ uint32_t vmbus_server_unclaimed(const struct vmbus_server *s)
 		count += s->sorted[i]->restore == RESTORE_UNCLAIMED;
 	return count;
 }
+
+void vmbus_server_connection_pages(const struct vmbus_server *s, struct vmbus_server_pages *pages)
+{
+	memset(pages, 0, sizeof(*pages));
+	if (!s->version)
+		return;
+	pages->interrupt_page = s->contact.interrupt_page;
+	pages->monitor_parent_to_child = s->monitor_parent_to_child;
+	pages->monitor_child_to_parent = s->monitor_child_to_parent;
+}

@@ -124,3 +124,48 @@ void *vmbus_txn_take(struct vmbus_txn_table *t, uint32_t *cursor)
 	}
 	return NULL;
 }
+
+/* ---- saved state ---- */
+
+uint32_t vmbus_txn_generation(const struct vmbus_txn_table *t)
+{
+	uint32_t highest = 1;
+
+	for (uint32_t i = 0; i < t->count; i++) {
+		const struct vmbus_txn_slot *s = &t->slots[i];
+		uint32_t next = s->generation + (s->state != VMBUS_TXN_FREE);
+
+		if (next > highest)
+			highest = next;
+	}
+	return highest <= GENERATION_MAX ? highest : 1;
+}
+
+void vmbus_txn_resume(struct vmbus_txn_table *t, uint32_t generation)
+{
+	if (!generation || generation > GENERATION_MAX)
+		generation = 1;
+	for (uint32_t i = 0; i < t->count; i++)
+		t->slots[i].generation = generation;
+}
+
+bool vmbus_txn_restore(struct vmbus_txn_table *t, uint64_t id, void *owner)
+{
+	uint32_t number = (uint32_t)id, generation = (uint32_t)(id >> 32);
+	struct vmbus_txn_slot *s;
+	uint32_t *link = &t->free;
+
+	if (!number || number > t->count || !generation || generation > GENERATION_MAX)
+		return false;
+	while (*link && *link != number)
+		link = &t->slots[*link - 1].next;
+	if (!*link)
+		return false;
+	s = &t->slots[number - 1];
+	*link = s->next;
+	s->owner = owner;
+	s->generation = generation;
+	s->state = VMBUS_TXN_LIVE;
+	t->live++;
+	return true;
+}

@@ -75,6 +75,14 @@ void *vmbus_txn_next(const struct vmbus_txn_table *t, uint32_t *cursor);
  */
 void *vmbus_txn_take(struct vmbus_txn_table *t, uint32_t *cursor);
 
+/** Saved state: what the generations of another table are to begin with, so that no id that this
+ * table gave out is given out again. */
+uint32_t vmbus_txn_generation(const struct vmbus_txn_table *t);
+/** Of a table where nothing is live. */
+void vmbus_txn_resume(struct vmbus_txn_table *t, uint32_t generation);
+/** Takes the slot of an id that the table's predecessor gave out. False: no id, or taken. */
+bool vmbus_txn_restore(struct vmbus_txn_table *t, uint64_t id, void *owner);
+
 /** Requests outstanding, abandoned ones included. */
 static inline uint32_t vmbus_txn_outstanding(const struct vmbus_txn_table *t)
 {
