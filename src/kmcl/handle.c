@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kmcl/channel.h"
 
@@ -24,16 +25,16 @@ static uint64_t in_slot(enum kmcl_handle_kind kind, const struct kmcl_slot *slot
 
 /* ---- channels ---- */
 
-/* A chunk more. Its unused part stays untouched memory. */
 static bool more_slots(void)
 {
 	struct kmcl_slot *chunk;
 
 	if (slot_count / KMCL_SLOTS_A_CHUNK == KMCL_SLOT_CHUNKS)
 		return false;
-	chunk = calloc(KMCL_SLOTS_A_CHUNK, sizeof(*chunk));
+	chunk = aligned_alloc(_Alignof(struct kmcl_slot), KMCL_SLOTS_A_CHUNK * sizeof(*chunk));
 	if (!chunk)
 		return false;
+	memset(chunk, 0, KMCL_SLOTS_A_CHUNK * sizeof(*chunk));
 	atomic_store_explicit(&kmcl_slots[slot_count / KMCL_SLOTS_A_CHUNK], chunk,
 			      memory_order_release);
 	return true;
@@ -90,29 +91,9 @@ void kmcl_slot_give(uint64_t handle)
 
 /* ---- packets ---- */
 
-/* Chunk k begins at entry 64 * (2^k - 1). */
-static uint32_t chunk_of(uint32_t index, uint32_t *within)
-{
-	uint32_t chunk = 31 - (uint32_t)__builtin_clz(index / KMCL_FIRST_ENTRIES + 1);
-
-	*within = index - KMCL_FIRST_ENTRIES * ((1u << chunk) - 1);
-	return chunk;
-}
-
-static struct kmcl_entry *entry_at(struct kmcl_slot *slot, uint32_t index)
-{
-	uint32_t within, chunk = chunk_of(index, &within);
-	struct kmcl_entry *entries;
-
-	if (chunk >= KMCL_ENTRY_CHUNKS)
-		return NULL;
-	entries = atomic_load_explicit(&slot->entries[chunk], memory_order_acquire);
-	return entries ? &entries[within] : NULL;
-}
-
 static struct kmcl_entry *new_entry(struct kmcl_slot *slot)
 {
-	uint32_t within, chunk = chunk_of(slot->entry_count, &within);
+	uint32_t chunk = 31 - (uint32_t)__builtin_clz(slot->entry_count / KMCL_FIRST_ENTRIES + 1);
 	struct kmcl_entry *entries;
 
 	if (chunk >= KMCL_ENTRY_CHUNKS)
@@ -123,7 +104,7 @@ static struct kmcl_entry *new_entry(struct kmcl_slot *slot)
 			return NULL;
 		atomic_store_explicit(&slot->entries[chunk], entries, memory_order_release);
 	}
-	entries = entry_at(slot, slot->entry_count);
+	entries = kmcl_entry_at(slot, slot->entry_count);
 	entries->index = slot->entry_count++;
 	return entries;
 }
@@ -159,35 +140,15 @@ uint64_t kmcl_entry_begin(struct kmcl_slot *slot, struct kmcl_entry *entry)
 	return handle;
 }
 
-static struct kmcl_packet *packet_at(uint64_t handle)
-{
-	struct kmcl_slot *slot = kmcl_slot_of(handle);
-	struct kmcl_entry *entry;
-
-	if (!slot)
-		return NULL;
-	entry = entry_at(slot, (handle >> (3 + KMCL_SLOT_BITS)) & ((1u << KMCL_ENTRY_BITS) - 1));
-	if (!entry || atomic_load_explicit(&entry->handle, memory_order_acquire) != handle)
-		return NULL;
-	return atomic_load_explicit(&entry->packet, memory_order_relaxed);
-}
-
-struct kmcl_packet *kmcl_packet_of(VMBPACKET handle)
+/* VmbPacketInitialize's. Its channel may be gone, which VmbChannelCleanup cannot see. */
+struct kmcl_packet *kmcl_packet_at_address(VMBPACKET handle)
 {
 	struct kmcl_packet *p = (struct kmcl_packet *)handle;
 
-	switch ((uintptr_t)handle & 7) {
-	case KMCL_HANDLE_PACKET:
-		return packet_at((uintptr_t)handle);
-	case KMCL_HANDLE_ADDRESS:
-		/* VmbPacketInitialize's; its channel may be gone, which Cleanup cannot see */
-		if (!p || p->magic != KMCL_PACKET_MAGIC || p->entry ||
-		    kmcl_channel_of((VMBCHANNEL)(uintptr_t)p->owner) != p->channel)
-			return NULL;
-		return p;
-	default:
+	if (!p || p->magic != KMCL_PACKET_MAGIC || p->entry ||
+	    kmcl_channel_of((VMBCHANNEL)(uintptr_t)p->owner) != p->channel)
 		return NULL;
-	}
+	return p;
 }
 
 /* ---- incoming packets ---- */

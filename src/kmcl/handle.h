@@ -37,7 +37,7 @@ enum {
 	KMCL_SLOT_BITS = 20,
 	KMCL_ENTRY_BITS = 21,
 	KMCL_OBJECT_BITS = 12,
-	KMCL_SLOTS_A_CHUNK = 256,
+	KMCL_SLOTS_A_CHUNK = 64,
 	KMCL_SLOT_CHUNKS = (1 << KMCL_SLOT_BITS) / KMCL_SLOTS_A_CHUNK,
 	KMCL_FIRST_ENTRIES = 64, /* of a slot's first chunk; each further one has twice as many */
 	KMCL_ENTRY_CHUNKS = 15,
@@ -53,9 +53,10 @@ struct kmcl_entry {
 	struct kmcl_entry *next; /* free ones */
 };
 
-/** A channel's place, used again by later channels. */
+/** A channel's place, used again by later channels. Who looks a handle up shares no cache line with
+ * who delivers. */
 struct kmcl_slot {
-	_Atomic uint64_t handle; /* 0: nobody's */
+	_Alignas(64) _Atomic uint64_t handle; /* 0: nobody's */
 	_Atomic(struct kmcl_channel *) channel;
 	uint64_t generation;
 	uint32_t index;
@@ -67,7 +68,7 @@ struct kmcl_slot {
 	struct kmcl_entry *free_entries;
 
 	/* incoming packets: which delivery of an object the driver has; 0: none */
-	uint32_t deliveries;
+	_Alignas(64) uint32_t deliveries;
 	_Atomic uint32_t delivered[KMCL_OBJECTS];
 };
 
@@ -117,8 +118,41 @@ static inline void kmcl_entry_end(struct kmcl_entry *entry)
 	atomic_store_explicit(&entry->handle, 0, memory_order_release);
 }
 
+/** Of a packet over memory of the driver's own. */
+struct kmcl_packet *kmcl_packet_at_address(VMBPACKET handle);
+
+/** Where an entry is; chunk k begins at entry 64 * (2^k - 1). NULL: there is none. */
+static inline struct kmcl_entry *kmcl_entry_at(struct kmcl_slot *slot, uint32_t index)
+{
+	uint32_t chunk = 31 - (uint32_t)__builtin_clz(index / KMCL_FIRST_ENTRIES + 1);
+	struct kmcl_entry *entries;
+
+	if (chunk >= KMCL_ENTRY_CHUNKS)
+		return NULL;
+	entries = atomic_load_explicit(&slot->entries[chunk], memory_order_acquire);
+	return entries ? &entries[index - KMCL_FIRST_ENTRIES * ((1u << chunk) - 1)] : NULL;
+}
+
 /** The packet behind a handle; NULL: not a packet, or not any more, or its channel is gone. */
-struct kmcl_packet *kmcl_packet_of(VMBPACKET handle);
+static inline struct kmcl_packet *kmcl_packet_of(VMBPACKET handle)
+{
+	uint64_t value = (uintptr_t)handle;
+	struct kmcl_entry *entry;
+	struct kmcl_slot *slot;
+
+	if ((value & 7) == KMCL_HANDLE_ADDRESS)
+		return kmcl_packet_at_address(handle);
+	if ((value & 7) != KMCL_HANDLE_PACKET)
+		return NULL;
+	slot = kmcl_slot_of(value);
+	if (!slot)
+		return NULL;
+	entry = kmcl_entry_at(slot,
+			      (value >> (3 + KMCL_SLOT_BITS)) & ((1u << KMCL_ENTRY_BITS) - 1));
+	if (!entry || atomic_load_explicit(&entry->handle, memory_order_acquire) != value)
+		return NULL;
+	return atomic_load_explicit(&entry->packet, memory_order_relaxed);
+}
 
 /* ---- incoming packets ---- */
 
