@@ -15,17 +15,6 @@ static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct kmcl_channel *registry;
 static struct part_endpoint *default_server, *default_client;
 
-static NTSTATUS query_interface(PDEVICE_OBJECT pdo, const GUID *type, USHORT size, USHORT version,
-				PVOID data, INTERFACE *interface)
-{
-	return STATUS_NOT_SUPPORTED;
-}
-
-const struct nt_bus_ops kmcl_bus_ops = {
-	.query_interface = query_interface,
-	.name = "vmbus",
-};
-
 static void bus_reference(void *object)
 {
 	atomic_fetch_add(&((struct kmcl_bus_handle *)object)->users, 1);

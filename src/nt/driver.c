@@ -277,6 +277,7 @@ static size_t clean_up(struct nt_driver *driver)
 {
 	size_t leaked;
 
+	nt_wdf_unload(driver);
 	while (driver->object.DeviceObject) {
 		kmcl_log(KMCL_LOG_ERROR, "nt", 0, 0, "%s: left a device object behind",
 			 driver->name);

@@ -13,6 +13,8 @@
 /* The library is loaded with the program, so its thread-local words need no function call. */
 #define NT_TLS _Thread_local __attribute__((tls_model("initial-exec")))
 
+struct wdf_driver;
+
 struct nt_driver {
 	DRIVER_OBJECT object;
 	DRIVER_EXTENSION extension;
@@ -25,6 +27,7 @@ struct nt_driver {
 	_Atomic size_t blocks, bytes;
 	/* queued or running; their code must stay loaded */
 	atomic_uint work_items;
+	struct wdf_driver *wdf; /* of a driver of the framework (WdfDriverCreate); NULL */
 	/* devices: the list of DRIVER_OBJECT, and the order in which they were made */
 	pthread_mutex_t lock;
 };
@@ -53,6 +56,14 @@ void nt_driver_remove_devices(struct nt_driver *driver);
 void nt_driver_publish_devices(struct nt_driver *driver);
 /** The dispatch routine of what a driver leaves unset. */
 NTSTATUS nt_invalid_request(PDEVICE_OBJECT device, PIRP irp);
+
+/* ---- wdf_driver.c ---- */
+/** Deletes the framework's objects of a driver, if it has any. Its devices are gone. */
+void nt_wdf_unload(struct nt_driver *driver);
+
+/* ---- irp.c ---- */
+/** A request of IoBuildSynchronousFsdRequest has come back: tells its maker and frees it. */
+void nt_irp_finish(PIRP irp);
 
 /* ---- format.c ---- */
 /** As the kernel formats. False: it was cut. */

@@ -9,7 +9,6 @@
 #include "base/log.h"
 
 #define IO_TYPE_DEVICE 3
-#define IO_TYPE_IRP    6
 
 /* ---- device objects ---- */
 
@@ -121,8 +120,34 @@ NTSTATUS nt_pdo_create(const struct nt_bus_ops *ops, void *context, PDEVICE_OBJE
 	return STATUS_SUCCESS;
 }
 
+void nt_pdo_interface_reference(void *context)
+{
+	PDEVICE_OBJECT pdo = context;
+
+	InterlockedIncrement(&pdo->Interfaces);
+	nt_device_reference(pdo);
+}
+
+void nt_pdo_interface_dereference(void *context)
+{
+	PDEVICE_OBJECT pdo = context;
+
+	if (InterlockedDecrement(&pdo->Interfaces) < 0) {
+		InterlockedIncrement(&pdo->Interfaces);
+		nt_violation("interface-reference",
+			     "InterfaceDereference without a reference of the interface");
+		return;
+	}
+	nt_device_dereference(pdo);
+}
+
 void nt_pdo_delete(PDEVICE_OBJECT pdo)
 {
+	LONG held = InterlockedCompareExchange(&pdo->Interfaces, 0, 0);
+
+	if (held)
+		kmcl_log(KMCL_LOG_ERROR, "nt", 0, 0,
+			 "a device goes away with %d references of its interfaces held", held);
 	nt_device_dereference(pdo);
 }
 
@@ -143,17 +168,10 @@ void *nt_pdo_context(PDEVICE_OBJECT device, const struct nt_bus_ops *ops)
 
 static PIRP new_irp(PDEVICE_OBJECT device)
 {
-	CCHAR stack = device->StackSize;
-	PIRP irp = calloc(1, sizeof(*irp) + sizeof(IO_STACK_LOCATION) * (size_t)(stack + 1));
+	PIRP irp = IoAllocateIrp(device->StackSize, FALSE);
 
-	if (!irp)
-		return NULL;
-	irp->Type = IO_TYPE_IRP;
-	irp->Size = sizeof(*irp);
-	irp->StackCount = stack;
-	irp->CurrentLocation = stack + 1;
-	irp->Tail.Overlay.CurrentStackLocation = (PIO_STACK_LOCATION)(PVOID)(irp + 1) + stack;
-	irp->IoStatus.Status = STATUS_NOT_SUPPORTED;
+	if (irp)
+		irp->IoStatus.Status = STATUS_NOT_SUPPORTED;
 	return irp;
 }
 
@@ -264,6 +282,8 @@ VOID IofCompleteRequest(PIRP Irp, CCHAR PriorityBoost)
 	}
 	if (Irp->Done)
 		KeSetEvent(Irp->Done, IO_NO_INCREMENT, FALSE);
+	else if (Irp->UserIosb)
+		nt_irp_finish(Irp);
 }
 
 static PDEVICE_OBJECT reference_top(PDEVICE_OBJECT device)
@@ -299,7 +319,7 @@ static NTSTATUS send_pnp(PDEVICE_OBJECT pdo, UCHAR minor)
 		IoGetNextIrpStackLocation(irp)->MajorFunction = IRP_MJ_PNP;
 		IoGetNextIrpStackLocation(irp)->MinorFunction = minor;
 		status = send_irp(top, irp);
-		free(irp);
+		IoFreeIrp(irp);
 	}
 	nt_device_dereference(top);
 	return status;
@@ -525,15 +545,14 @@ static void free_buffers(struct control *c)
 		ExFreePool(c->direct);
 	if (c->system)
 		ExFreePool(c->system);
-	free(c->irp);
+	IoFreeIrp(c->irp);
 }
 
-NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, size_t in_size,
-			   void *out, size_t out_size, size_t *returned)
+NTSTATUS nt_device_control_below(PDEVICE_OBJECT device, ULONG code, const void *in, size_t in_size,
+				 void *out, size_t out_size, size_t *returned)
 {
 	struct nt_driver *previous = nt_driver_enter(nt_driver_of_device(device));
-	PDEVICE_OBJECT top = reference_top(device);
-	struct control c = {.irp = new_irp(top)};
+	struct control c = {.irp = new_irp(device)};
 	size_t ignored;
 	NTSTATUS status = STATUS_INSUFFICIENT_RESOURCES;
 
@@ -543,7 +562,7 @@ NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, si
 	if (in_size > MAXULONG || out_size > MAXULONG)
 		status = STATUS_INVALID_PARAMETER;
 	else if (c.irp && set_buffers(&c, code, in, in_size, out, out_size))
-		status = send_irp(top, c.irp);
+		status = send_irp(device, c.irp);
 	if (c.irp) {
 		if (!NT_ERROR(status))
 			take_output(&c, code, out, out_size, returned);
@@ -553,8 +572,17 @@ NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, si
 			memcpy(out, c.direct, out_size);
 		free_buffers(&c);
 	}
-	nt_device_dereference(top);
 	nt_driver_leave(previous);
+	return status;
+}
+
+NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, size_t in_size,
+			   void *out, size_t out_size, size_t *returned)
+{
+	PDEVICE_OBJECT top = reference_top(device);
+	NTSTATUS status = nt_device_control_below(top, code, in, in_size, out, out_size, returned);
+
+	nt_device_dereference(top);
 	return status;
 }
 

@@ -81,7 +81,12 @@ struct nt_bus_ops {
 };
 /** A physical device object of a bus. `context` is the bus's own (nt_pdo_context). */
 NTSTATUS nt_pdo_create(const struct nt_bus_ops *ops, void *context, PDEVICE_OBJECT *pdo);
+/** References of its interfaces that are still held are reported; the object lives on for them. */
 void nt_pdo_delete(PDEVICE_OBJECT pdo);
+/** InterfaceReference and InterfaceDereference of an interface that a bus hands out, with the
+ * physical device as the context: the device object outlives what refers to it. */
+void nt_pdo_interface_reference(void *pdo);
+void nt_pdo_interface_dereference(void *pdo);
 /** NULL when `device` is not a PDO of these ops, nor stacked on one. */
 void *nt_pdo_context(PDEVICE_OBJECT device, const struct nt_bus_ops *ops);
 /** AddDevice, then IRP_MN_START_DEVICE. The status of whichever failed. PASSIVE_LEVEL, blocks. */
@@ -99,6 +104,9 @@ void nt_device_dereference(PDEVICE_OBJECT device);
  * caller holds a reference of the device. */
 NTSTATUS nt_device_control(PDEVICE_OBJECT device, ULONG code, const void *in, size_t in_size,
 			   void *out, size_t out_size, size_t *returned);
+/** The same, to that device and not to the top of its stack. */
+NTSTATUS nt_device_control_below(PDEVICE_OBJECT device, ULONG code, const void *in, size_t in_size,
+				 void *out, size_t out_size, size_t *returned);
 
 /* ---- handles (ob.c) ---- */
 /** What a HANDLE can stand for. ZwClose drops the handle's reference. */

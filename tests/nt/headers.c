@@ -7,6 +7,7 @@
 #include <ntddk.h>
 #include <wdm.h>
 #include <ntstatus.h>
+#include <wdf.h>
 #include <initguid.h>
 
 DEFINE_GUID(HEADERS_GUID, 0x12345678, 0x9abc, 0xdef0, 1, 2, 3, 4, 5, 6, 7, 8);
@@ -102,11 +103,99 @@ NTSTATUS HeadersAddDevice(PDRIVER_OBJECT DriverObject, PDEVICE_OBJECT Pdo)
 	return STATUS_SUCCESS;
 }
 
+/* ---- the framework: declarations as its drivers have them, with and without a semicolon ---- */
+
+typedef struct _HEADERS_CONTEXT {
+	WDFQUEUE Queue;
+	WDFSPINLOCK Lock;
+} HEADERS_CONTEXT, *PHEADERS_CONTEXT;
+WDF_DECLARE_CONTEXT_TYPE_WITH_NAME(HEADERS_CONTEXT, HeadersGetContext)
+
+typedef struct _HEADERS_REQUEST {
+	ULONG Number;
+} HEADERS_REQUEST;
+WDF_DECLARE_CONTEXT_TYPE(HEADERS_REQUEST);
+
+EXTERN_C_START
+EVT_WDF_DRIVER_DEVICE_ADD HeadersDeviceAdd;
+EVT_WDF_IO_QUEUE_IO_DEVICE_CONTROL HeadersControl;
+EVT_WDF_DEVICE_D0_ENTRY HeadersD0Entry;
+EVT_WDF_OBJECT_CONTEXT_CLEANUP HeadersCleanup;
+EXTERN_C_END
+
+VOID HeadersControl(WDFQUEUE Queue, WDFREQUEST Request, size_t Out, size_t In, ULONG Code)
+{
+	PHEADERS_CONTEXT context = HeadersGetContext(WdfIoQueueGetDevice(Queue));
+	size_t length;
+	PVOID buffer;
+	NTSTATUS status = WdfRequestRetrieveInputBuffer(Request, 4, &buffer, &length);
+
+	UNREFERENCED_PARAMETER(Out);
+	UNREFERENCED_PARAMETER(In);
+	WdfSpinLockAcquire(context->Lock);
+	WdfObjectGet_HEADERS_REQUEST(Request)->Number = Code;
+	WdfObjectGetTypedContext(Request, HEADERS_REQUEST)->Number++;
+	WdfSpinLockRelease(context->Lock);
+	WdfRequestCompleteWithInformation(Request, status, 0);
+}
+
+NTSTATUS HeadersD0Entry(WDFDEVICE Device, WDF_POWER_DEVICE_STATE PreviousState)
+{
+	return HeadersGetContext(Device)->Queue && PreviousState == WdfPowerDeviceD3Final
+		       ? STATUS_SUCCESS
+		       : STATUS_UNSUCCESSFUL;
+}
+
+VOID HeadersCleanup(WDFOBJECT Object)
+{
+	UNREFERENCED_PARAMETER(Object);
+}
+
+NTSTATUS HeadersDeviceAdd(WDFDRIVER Driver, PWDFDEVICE_INIT DeviceInit)
+{
+	WDF_PNPPOWER_EVENT_CALLBACKS callbacks;
+	WDF_OBJECT_ATTRIBUTES attributes;
+	WDF_IO_QUEUE_CONFIG config;
+	LONGLONG timeout = WDF_REL_TIMEOUT_IN_MS(5);
+	WDFWAITLOCK lock;
+	WDFDEVICE device;
+	NTSTATUS status;
+
+	UNREFERENCED_PARAMETER(Driver);
+	WDF_PNPPOWER_EVENT_CALLBACKS_INIT(&callbacks);
+	callbacks.EvtDeviceD0Entry = HeadersD0Entry;
+	WdfDeviceInitSetPnpPowerEventCallbacks(DeviceInit, &callbacks);
+	WDF_OBJECT_ATTRIBUTES_INIT_CONTEXT_TYPE(&attributes, HEADERS_REQUEST);
+	WdfDeviceInitSetRequestAttributes(DeviceInit, &attributes);
+	WDF_OBJECT_ATTRIBUTES_INIT(&attributes);
+	WDF_OBJECT_ATTRIBUTES_SET_CONTEXT_TYPE(&attributes, HEADERS_CONTEXT);
+	attributes.EvtCleanupCallback = HeadersCleanup;
+	status = WdfDeviceCreate(&DeviceInit, &attributes, &device);
+	if (!NT_SUCCESS(status))
+		return status;
+	WDF_IO_QUEUE_CONFIG_INIT_DEFAULT_QUEUE(&config, WdfIoQueueDispatchParallel);
+	config.EvtIoDeviceControl = HeadersControl;
+	status = WdfIoQueueCreate(device, &config, WDF_NO_OBJECT_ATTRIBUTES,
+				  &HeadersGetContext(device)->Queue);
+	WDF_OBJECT_ATTRIBUTES_INIT(&attributes);
+	attributes.ParentObject = device;
+	if (NT_SUCCESS(status))
+		status = WdfWaitLockCreate(&attributes, &lock);
+	if (NT_SUCCESS(status) && WdfWaitLockAcquire(lock, &timeout) == STATUS_SUCCESS)
+		WdfWaitLockRelease(lock);
+	return status;
+}
+
 NTSTATUS DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
 {
 	PVOID block = ExAllocatePoolWithTag(NonPagedPoolNx, 64, 'rdaH');
 
-	UNREFERENCED_PARAMETER(RegistryPath);
+	WDF_DRIVER_CONFIG config;
+
+	WDF_DRIVER_CONFIG_INIT(&config, HeadersDeviceAdd);
+	if (!NT_SUCCESS(WdfDriverCreate(DriverObject, RegistryPath, WDF_NO_OBJECT_ATTRIBUTES,
+					&config, WDF_NO_HANDLE)))
+		return STATUS_UNSUCCESSFUL;
 	if (!block)
 		return STATUS_INSUFFICIENT_RESOURCES;
 	RtlZeroMemory(block, 64);

@@ -119,7 +119,8 @@ typedef struct _DEVICE_OBJECT {
 	struct _DEVICE_OBJECT *AttachedTo; /* library: the one below */
 	PVOID Bus;                         /* library: of a physical device object */
 	PVOID BusContext;
-	LONG Published; /* library: programs may find it */
+	LONG Published;  /* library: programs may find it */
+	LONG Interfaces; /* library: references of interfaces that the bus gave out */
 } DEVICE_OBJECT, *PDEVICE_OBJECT;
 
 /** Zeroed extension of that many bytes. DeviceName, if given, is ignored: devices are found through
@@ -159,6 +160,11 @@ typedef struct _IO_STACK_LOCATION {
 	UCHAR Flags;
 	UCHAR Control;
 	union {
+		struct {
+			ULONG Length;
+			ULONG Key;
+			LARGE_INTEGER ByteOffset;
+		} Read, Write;
 		struct {
 			ULONG OutputBufferLength;
 			ULONG InputBufferLength;
@@ -207,6 +213,8 @@ typedef struct _IRP {
 			PIO_STACK_LOCATION CurrentStackLocation;
 		} Overlay;
 	} Tail;
+	PIO_STATUS_BLOCK UserIosb; /* of a request built for a caller that waits for UserEvent */
+	PKEVENT UserEvent;
 	PVOID Done; /* library: who waits for it */
 } IRP, *PIRP;
 
@@ -261,6 +269,23 @@ static inline PDRIVER_CANCEL IoSetCancelRoutine(PIRP Irp, PDRIVER_CANCEL CancelR
 		(uintptr_t *)(PVOID)&Irp->CancelRoutine, (uintptr_t)CancelRoutine,
 		__ATOMIC_SEQ_CST);
 }
+
+/** An IRP with that many stack locations (the target's StackSize). NULL: no memory. IoFreeIrp it.
+ * <= DISPATCH_LEVEL. */
+PIRP IoAllocateIrp(CCHAR StackSize, BOOLEAN ChargeQuota);
+VOID IoFreeIrp(PIRP Irp);
+/** A request without buffers (IRP_MJ_PNP above all) for a caller that waits for Event: when it is
+ * complete, *IoStatusBlock is filled, Event is set and the IRP freed. PASSIVE_LEVEL. */
+PIRP IoBuildSynchronousFsdRequest(ULONG MajorFunction, PDEVICE_OBJECT DeviceObject, PVOID Buffer,
+				  ULONG Length, PLARGE_INTEGER StartingOffset, PKEVENT Event,
+				  PIO_STATUS_BLOCK IoStatusBlock);
+
+/* ---- cancellation ---- */
+/** Held when a cancel routine is called, which releases it to Irp->CancelIrql. */
+VOID IoAcquireCancelSpinLock(PKIRQL Irql);
+VOID IoReleaseCancelSpinLock(KIRQL Irql);
+/** Marks the IRP and calls its cancel routine, if it has one now. TRUE: it had. */
+BOOLEAN IoCancelIrp(PIRP Irp);
 
 NTSTATUS IofCallDriver(PDEVICE_OBJECT DeviceObject, PIRP Irp);
 #define IoCallDriver(DeviceObject, Irp) IofCallDriver((DeviceObject), (Irp))
