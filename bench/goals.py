@@ -22,6 +22,15 @@ class Figures:
                     for cell in json.load(f)['results']:
                         key = cell['table'], cell['row'], cell['candidate']
                         self.cells[key] = cell
+        self.scale, self.memory = {}, {}
+        path = os.path.join(folder, 'scale.json')
+        if os.path.exists(path):
+            with open(path, encoding='utf-8') as f:
+                for row in json.load(f)['results']:
+                    if 'memory' in row:
+                        self.memory = row
+                    else:
+                        self.scale[row['channels']] = row
         path = os.path.join(folder, 'instructions.tsv')
         if os.path.exists(path):
             with open(path, encoding='utf-8') as f:
@@ -32,6 +41,13 @@ class Figures:
     def ratio(self, table, row, of, over):
         """Of medians of ratios within rounds; None where it was not measured."""
         return self.cells.get((table, row, of), {}).get('ratio', {}).get(over)
+
+    def growth(self, step):
+        """What a channel costs among most, over what it costs among 128."""
+        most = max(self.scale, default=0)
+        if most <= 128 or 128 not in self.scale:
+            return None
+        return self.scale[most][step] / self.scale[128][step]
 
     def count(self, candidate, batch):
         return self.instructions.get((candidate, batch))
@@ -53,6 +69,11 @@ def goals(f):
     yield ring('ring round trip, spinning / two lines', '<=', 1.8, 'trip', '64', 'two lines')
     yield ('request to completion, spinning / two lines', '<=', 3.0,
            f.ratio('kmcl-trip', '64', 'kmcl', 'two lines'), None)
+
+
+    for step in ('offer', 'open', 'first trip', 'close'):
+        yield (f'{step}, a channel of 2047 / of 128', '<=', 2.0, f.growth(step), None)
+    yield ('idle open channel beyond its rings, KiB', '<=', 16, f.memory.get('opened'), None)
 
 
 def shown(value):

@@ -10,9 +10,13 @@ cd "$(dirname "$0")/.." || exit 2
 build=build
 rounds=''
 exclusive=''
+scale=''
 while [ $# -gt 0 ]; do
 	case $1 in
-	--quick) rounds='--rounds 3 --slice-ms 0.5' ;;
+	--quick)
+		rounds='--rounds 3 --slice-ms 0.5'
+		scale='--quick'
+		;;
 	--exclusive) exclusive='chrt -f 1' ;;
 	--build)
 		[ $# -gt 1 ] || { echo "bench/run.sh: --build needs a folder" >&2; exit 2; }
@@ -26,7 +30,8 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
-if [ ! -x "$build/bench/bench_ring" ] || [ ! -x "$build/bench/bench_kmcl" ]; then
+if [ ! -x "$build/bench/bench_ring" ] || [ ! -x "$build/bench/bench_kmcl" ] ||
+	[ ! -x "$build/bench/bench_scale" ]; then
 	echo "bench/run.sh: no benches in $build (build it first, without a sanitizer)" >&2
 	exit 2
 fi
@@ -43,6 +48,8 @@ echo "load: $(cut -d' ' -f1-3 /proc/loadavg); what else runs here makes the figu
 $exclusive "$out/bench_ring" $rounds --json "$out/ring.json"
 # shellcheck disable=SC2086
 $exclusive "$out/bench_kmcl" $rounds --json "$out/kmcl.json"
+# shellcheck disable=SC2086
+$exclusive "$out/bench_scale" $scale --json "$out/scale.json"
 
 # What a program executes apart from start and end is the difference of two lengths.
 executed() {

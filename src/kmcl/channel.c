@@ -43,6 +43,8 @@ static void registry_add(struct kmcl_channel *ch)
 {
 	pthread_mutex_lock(&registry_lock);
 	ch->registry_next = registry;
+	if (registry)
+		registry->registry_prev = ch;
 	registry = ch;
 	pthread_mutex_unlock(&registry_lock);
 }
@@ -50,12 +52,12 @@ static void registry_add(struct kmcl_channel *ch)
 static void registry_remove(struct kmcl_channel *ch)
 {
 	pthread_mutex_lock(&registry_lock);
-	for (struct kmcl_channel **p = &registry; *p; p = &(*p)->registry_next) {
-		if (*p == ch) {
-			*p = ch->registry_next;
-			break;
-		}
-	}
+	if (ch->registry_prev)
+		ch->registry_prev->registry_next = ch->registry_next;
+	else
+		registry = ch->registry_next;
+	if (ch->registry_next)
+		ch->registry_next->registry_prev = ch->registry_prev;
 	pthread_mutex_unlock(&registry_lock);
 }
 

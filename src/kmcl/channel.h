@@ -173,7 +173,7 @@ struct kmcl_channel {
 	uint64_t handle;
 	struct kmcl_slot *slot;
 	bool server;
-	struct kmcl_channel *registry_next;
+	struct kmcl_channel *registry_next, *registry_prev;
 	struct nt_driver *driver;
 	struct part_endpoint *ep;      /* bus named by the parent device */
 	vmbus_channel_id parent_offer; /* client: the offer that the parent stands for */
@@ -255,8 +255,10 @@ struct kmcl_channel {
 		struct kmcl_incoming *free;
 		uint32_t fresh; /* objects of the block never used yet start here */
 		uint32_t count;
-		size_t stride, block_size;
-		uint8_t *block;
+		size_t stride;
+		uint8_t *block; /* in `session` */
+		uint8_t *session;
+		size_t session_size;
 		struct kmcl_incoming *spare; /* dispatcher's */
 		bool masked;                 /* dispatcher's */
 		bool drain_wait;

@@ -91,10 +91,28 @@ static void disarm(struct kmcl_channel *ch)
 	ch->listening = false;
 }
 
+/* Which offers may match. */
+static void describe_wanted(struct kmcl_channel *ch)
+{
+	struct part_client_listener *l = &ch->listener;
+
+	l->what = PART_LISTEN_ALL;
+	if (!ch->config.targeted) {
+		l->what = PART_LISTEN_CHANNEL;
+		l->channel = ch->parent_offer;
+	} else if (!ch->config.any_instance) {
+		l->what = PART_LISTEN_INSTANCE;
+		l->interface_id = kmcl_guid_to_wire(&ch->config.type);
+		l->instance_id = kmcl_guid_to_wire(&ch->config.instance);
+	}
+}
+
 /* Waits for an offer, those that exist included. */
 static int arm(struct kmcl_channel *ch)
 {
 	int error;
+
+	describe_wanted(ch);
 
 	spin_lock(&ch->claim_lock);
 	ch->armed = true;

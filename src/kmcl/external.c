@@ -11,12 +11,6 @@
 
 #include "kmcl/channel.h"
 
-/* Most of the partition's memory is the drivers'; all channels together bounce through this much.
- */
-#define BOUNCE_PAGES_ALL 16384u
-
-static _Atomic uint32_t bounce_pages_all;
-
 uint64_t kmcl_chain_length(PMDL mdl, uint32_t *mdls)
 {
 	uint64_t length = 0;
@@ -155,33 +149,25 @@ void kmcl_bounce_init(struct kmcl_channel *ch)
 	ch->out.bounce_pages = 0;
 	if (ch->server)
 		return;
-	if (atomic_fetch_add(&bounce_pages_all, pages) + pages > BOUNCE_PAGES_ALL)
-		goto none;
 	ch->out.bounce_map = calloc(1, pages);
-	if (!ch->out.bounce_map)
-		goto none;
-	if (part_pages_alloc(ch->ep, pages, &ch->out.bounce_gpa))
-		goto none_map;
+	if (!ch->out.bounce_map || part_bounce_alloc(ch->ep, pages, &ch->out.bounce_gpa)) {
+		free(ch->out.bounce_map);
+		ch->out.bounce_map = NULL;
+		kmcl_log_channel(ch, KMCL_LOG_INFO,
+				 "no room to bounce external data: it must be in partition memory");
+		return;
+	}
 	ch->out.bounce_va = part_memory_at(ch->ep, ch->out.bounce_gpa, (uint64_t)pages * PAGE_SIZE);
 	ch->out.bounce_pages = pages;
-	return;
-none_map:
-	free(ch->out.bounce_map);
-	ch->out.bounce_map = NULL;
-none:
-	atomic_fetch_sub(&bounce_pages_all, pages);
-	kmcl_log_channel(ch, KMCL_LOG_INFO,
-			 "no room to bounce external data: it must be in partition memory");
 }
 
 void kmcl_bounce_destroy(struct kmcl_channel *ch)
 {
 	if (!ch->out.bounce_pages)
 		return;
-	part_pages_free(ch->ep, ch->out.bounce_gpa, ch->out.bounce_pages);
+	part_bounce_free(ch->ep, ch->out.bounce_gpa, ch->out.bounce_pages);
 	free(ch->out.bounce_map);
 	ch->out.bounce_map = NULL;
-	atomic_fetch_sub(&bounce_pages_all, ch->out.bounce_pages);
 	ch->out.bounce_pages = 0;
 }
 

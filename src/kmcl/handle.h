@@ -39,8 +39,8 @@ enum {
 	KMCL_OBJECT_BITS = 12,
 	KMCL_SLOTS_A_CHUNK = 64,
 	KMCL_SLOT_CHUNKS = (1 << KMCL_SLOT_BITS) / KMCL_SLOTS_A_CHUNK,
-	KMCL_FIRST_ENTRIES = 64, /* of a slot's first chunk; each further one has twice as many */
-	KMCL_ENTRY_CHUNKS = 15,
+	KMCL_FIRST_ENTRIES = 8, /* of a slot's first chunk; each further one has twice as many */
+	KMCL_ENTRY_CHUNKS = 18,
 	KMCL_OBJECTS = 257, /* incoming packets of a channel at once */
 };
 
@@ -121,7 +121,7 @@ static inline void kmcl_entry_end(struct kmcl_entry *entry)
 /** Of a packet over memory of the driver's own. */
 struct kmcl_packet *kmcl_packet_at_address(VMBPACKET handle);
 
-/** Where an entry is; chunk k begins at entry 64 * (2^k - 1). NULL: there is none. */
+/** Where an entry is; chunk k begins at entry 8 * (2^k - 1). NULL: there is none. */
 static inline struct kmcl_entry *kmcl_entry_at(struct kmcl_slot *slot, uint32_t index)
 {
 	uint32_t chunk = 31 - (uint32_t)__builtin_clz(index / KMCL_FIRST_ENTRIES + 1);

@@ -17,8 +17,10 @@
 #include "kmcl/channel.h"
 #include "partition/capture.h"
 
-#define MAX_BACKOFF_NS (64 * 1000 * 1000ull)
-#define MIN_BACKOFF_NS (1000 * 1000ull)
+#define MAX_BACKOFF_NS    (64 * 1000 * 1000ull)
+#define MIN_BACKOFF_NS    (1000 * 1000ull)
+/* 16 slots; a multiple of the objects' alignment */
+#define SHARED_SLOT_BYTES (16 * sizeof(struct vmbus_txn_slot))
 
 static uint32_t header_room(const struct kmcl_channel *ch)
 {
@@ -121,19 +123,39 @@ void kmcl_in_init(struct kmcl_channel *ch)
 	ch->in.pending.run = pending_job;
 }
 
-/* The block is address space until an object is first used, so an idle channel costs little. */
+/* Transaction slots end in the page where the objects begin. */
+static size_t slots_at(size_t slot_bytes)
+{
+	size_t behind = slot_bytes % PAGE_SIZE;
+
+	return (SHARED_SLOT_BYTES + PAGE_SIZE - behind) % PAGE_SIZE;
+}
+
+/* Memory of a session: address space until it is used, so an idle channel costs little. */
+static bool map_session(struct kmcl_channel *ch)
+{
+	size_t slot_bytes = KMCL_DEFAULT_OUTSTANDING * sizeof(*ch->out.slots);
+	size_t at = slots_at(slot_bytes);
+	void *p;
+
+	ch->in.session_size = at + slot_bytes + ch->in.stride * ch->in.count;
+	p = mmap(NULL, ch->in.session_size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return false;
+	ch->in.session = p;
+	ch->out.slots = (struct vmbus_txn_slot *)(void *)(ch->in.session + at);
+	ch->in.block = ch->in.session + at + slot_bytes;
+	return true;
+}
+
 bool kmcl_in_prepare(struct kmcl_channel *ch)
 {
 	/* one more than can be delivered: the dispatcher reads into it */
 	ch->in.count = KMCL_DEFAULT_INCOMING + 1;
 	ch->in.stride = object_stride(ch);
-	ch->in.block_size = ch->in.stride * ch->in.count;
-	ch->in.block = mmap(NULL, ch->in.block_size, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (ch->in.block == MAP_FAILED) {
-		ch->in.block = NULL;
+	if (!map_session(ch))
 		return false;
-	}
 	ch->in.fresh = 0;
 	ch->in.free = ch->in.spare = ch->in.head = ch->in.tail = NULL;
 	ch->in.waiting = 0;
@@ -151,9 +173,9 @@ bool kmcl_in_prepare(struct kmcl_channel *ch)
 
 void kmcl_in_release(struct kmcl_channel *ch)
 {
-	if (ch->in.block)
-		munmap(ch->in.block, ch->in.block_size);
-	ch->in.block = NULL;
+	if (ch->in.session)
+		munmap(ch->in.session, ch->in.session_size);
+	ch->in.session = ch->in.block = NULL;
 	ch->in.free = ch->in.spare = ch->in.head = ch->in.tail = NULL;
 }
 
@@ -611,8 +633,12 @@ static bool read_packets(struct kmcl_channel *ch)
 	bool worked = false;
 
 	for (uint32_t n = 0; n < KMCL_READ_BUDGET && !reading_blocked(ch); n++) {
-		struct kmcl_incoming *in = object_take(ch);
+		struct kmcl_incoming *in;
 
+		/* no object is touched for a look that finds nothing */
+		if (!vmbus_ring_has_data(&ch->port.in))
+			break;
+		in = object_take(ch);
 		if (!in || !read_one(ch, in))
 			break;
 		worked = true;

@@ -35,9 +35,6 @@ void kmcl_out_init(struct kmcl_channel *ch)
 
 bool kmcl_out_prepare(struct kmcl_channel *ch)
 {
-	ch->out.slots = calloc(KMCL_DEFAULT_OUTSTANDING, sizeof(*ch->out.slots));
-	if (!ch->out.slots)
-		return false;
 	vmbus_txn_init(&ch->out.txns, ch->out.slots, KMCL_DEFAULT_OUTSTANDING);
 	kmcl_bounce_init(ch);
 	return true;
@@ -46,7 +43,6 @@ bool kmcl_out_prepare(struct kmcl_channel *ch)
 void kmcl_out_release(struct kmcl_channel *ch)
 {
 	kmcl_bounce_destroy(ch);
-	free(ch->out.slots);
 	ch->out.slots = NULL;
 }
 

@@ -14,7 +14,8 @@ static int create_gpadl(struct part_client_channel *ch, const uint64_t *words, u
 {
 	struct part_endpoint *ep = ch->ep;
 	struct client_end *ce = ep->cli;
-	struct client_request r = {.kind = REQUEST_GPADL_CREATE, .channel = ch->offer.channel};
+	struct client_request r = {
+		.owner = ch, .kind = REQUEST_GPADL_CREATE, .channel = ch->offer.channel};
 	int error = endpoint_errno(vmbus_client_gpadl_create(
 		ce->c, ch->offer.channel, words, word_count, range_count, hint, &r.gpadl));
 
@@ -34,6 +35,7 @@ static int delete_gpadl(struct part_client_channel *ch, uint32_t gpadl)
 	struct part_endpoint *ep = ch->ep;
 	struct client_end *ce = ep->cli;
 	struct client_request r = {
+		.owner = ch,
 		.kind = REQUEST_GPADL_TEARDOWN,
 		.channel = ch->offer.channel,
 		.gpadl = gpadl,
@@ -175,7 +177,7 @@ static int open_with_rings(struct part_client_channel *ch, const struct part_por
 {
 	const struct port_rings *rings = port->ring_private;
 	struct part_endpoint *ep = ch->ep;
-	struct client_request r = {.kind = REQUEST_OPEN, .channel = ch->offer.channel};
+	struct client_request r = {.owner = ch, .kind = REQUEST_OPEN, .channel = ch->offer.channel};
 	struct vmbus_client_open open = {
 		.ring_gpadl = rings->gpadl,
 		.downstream_page = out_pages,

@@ -132,14 +132,18 @@ static bool post(struct part_endpoint *ep, const struct vmbus_client_action *a)
 
 void client_request_begin(struct client_end *ce, struct client_request *r)
 {
-	r->next = ce->requests;
-	ce->requests = r;
+	struct client_request **list = r->owner ? &r->owner->requests : &ce->requests;
+
+	endpoint_cond_init(&r->answered);
+	r->next = *list;
+	*list = r;
 }
 
 static void answer(struct part_endpoint *ep, enum client_request_kind kind,
 		   const struct vmbus_client_action *a)
 {
-	struct client_request **link = &ep->cli->requests;
+	struct part_client_channel *owner = a->owner;
+	struct client_request **link = owner ? &owner->requests : &ep->cli->requests;
 
 	for (; *link; link = &(*link)->next) {
 		struct client_request *r = *link;
@@ -149,7 +153,7 @@ static void answer(struct part_endpoint *ep, enum client_request_kind kind,
 		*link = r->next;
 		r->status = a->status;
 		r->done = true;
-		pthread_cond_broadcast(&ep->changed);
+		pthread_cond_signal(&r->answered);
 		return;
 	}
 }
@@ -157,7 +161,8 @@ static void answer(struct part_endpoint *ep, enum client_request_kind kind,
 void client_await(struct part_endpoint *ep, struct client_request *r, uint32_t relid,
 		  const char *what)
 {
-	endpoint_wait_for(ep, &r->done, relid, what);
+	endpoint_wait_for(ep, &r->answered, &r->done, relid, what);
+	pthread_cond_destroy(&r->answered);
 }
 
 /* ---- actions ---- */
@@ -419,7 +424,7 @@ int client_end_start(struct part_endpoint *ep)
 	if (!ce)
 		return -ENOMEM;
 	ep->cli = ce;
-	ce->channels_tail = &ce->channels;
+	client_offers_init(ce);
 	outgoing_init(&ce->outgoing);
 	ce->vps = ep->part->options.vps;
 	error = part_pages_alloc(ep, 2 * ce->vps + 1, &ce->synic_gpa);

@@ -13,9 +13,11 @@ enum client_request_kind {
 	REQUEST_MODIFY_CONNECTION
 };
 
-/* A caller that waits for the host's answer; on its stack. */
+/* A caller that waits for the host's answer; on its stack. It is woken alone. */
 struct client_request {
 	struct client_request *next;
+	pthread_cond_t answered;
+	struct part_client_channel *owner; /* NULL: the connection's */
 	enum client_request_kind kind;
 	vmbus_channel_id channel;
 	uint32_t gpadl;
@@ -25,7 +27,10 @@ struct client_request {
 
 struct part_client_channel {
 	struct part_endpoint *ep;
-	struct part_client_channel *next; /* by `sequence`, rising */
+	struct part_client_channel *next, *prev; /* by `sequence`, rising */
+	struct part_client_channel *next_by_id, *next_by_instance;
+	struct part_client_channel *next_rescinded;
+	struct client_request *requests;
 	struct vmbus_client_offer offer;
 	uint64_t sequence;
 	uint32_t holds; /* calls under way that name it */
@@ -46,9 +51,13 @@ struct part_client_channel {
 };
 
 struct client_listener {
-	struct client_listener *next;
+	struct client_listener *next, **link; /* in `listeners`, or in a bucket */
+	struct client_listener *next_to_tell, *next_gone;
 	struct part_client_listener *l; /* NULL: gone, freed by the message thread */
-	uint64_t told;                  /* offers up to this sequence */
+	enum part_listen what;
+	uint64_t told;                      /* offers up to this sequence */
+	struct part_client_channel *cursor; /* of `listeners`: the last one told of */
+	bool to_tell;                       /* of a bucket: there may be something */
 	bool in_call;
 	bool waited_for; /* part_client_unlisten still looks at it */
 };
@@ -61,14 +70,24 @@ enum client_link {
 	LINK_UNLOADED,
 };
 
+/* Offers and those who want some of them, by what they are wanted for. */
+#define CLIENT_BUCKETS 1024u
+struct client_index {
+	struct part_client_channel *by_id[CLIENT_BUCKETS], *by_instance[CLIENT_BUCKETS];
+	struct client_listener *listeners[CLIENT_BUCKETS];
+};
+
 struct client_end {
 	struct vmbus_client *c;
 	enum client_link link;
-	struct part_client_channel *channels, **channels_tail;
+	struct part_client_channel *channels, *last_channel;
 	uint64_t sequence;
-	uint32_t to_withdraw; /* channels rescinded and not told */
-	struct client_listener *listeners;
+	struct part_client_channel *rescinded, **rescinded_tail; /* and not told */
+	struct client_listener *listeners, **listeners_tail;     /* of all offers */
+	struct client_listener *to_tell, **to_tell_tail;         /* of some */
+	struct client_listener *gone;
 	struct client_request *requests;
+	struct client_index index;
 
 	struct outgoing_queue outgoing;
 	struct vmbus_client_action action;
@@ -76,6 +95,7 @@ struct client_end {
 	uint32_t tries;
 	uint64_t retry_at; /* of the head of `outgoing` */
 	bool resetting;
+	bool chose_flags; /* a channel was given an event flag that is not its id */
 
 	uint64_t synic_gpa;    /* two pages a VP: messages, event flags; the interrupt page */
 	uint64_t monitor_gpa;  /* our two monitor pages, toward us first; 0: none */
@@ -110,6 +130,7 @@ void client_monitor_end(struct part_client_channel *ch);
 void client_monitor_forget(struct part_client_channel *ch);
 
 /* ---- client_offers.c: listeners, claims, upcalls ---- */
+void client_offers_init(struct client_end *ce);
 void client_offered(struct part_endpoint *ep, const struct vmbus_client_offer *offer);
 void client_rescinded(struct part_endpoint *ep, const struct vmbus_client_action *a);
 /* One round of calls to listeners and owners; false: nothing to tell. */

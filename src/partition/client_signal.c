@@ -9,6 +9,9 @@
 
 bool client_flag_taken(const struct part_client_channel *self, uint32_t flag)
 {
+	/* Ids differ; only who chooses can collide. */
+	if (!self->ep->cli->chose_flags && flag == self->offer.relid)
+		return false;
 	for (const struct part_client_channel *ch = self->ep->cli->channels; ch; ch = ch->next)
 		if (ch != self && (ch->port ? ch->port->event_flag : ch->offer.relid) == flag)
 			return true;
@@ -37,8 +40,10 @@ int part_client_set_signal(struct part_client_channel *ch, const struct part_cli
 
 	pthread_mutex_lock(&ep->lock);
 	error = check_signal(ch, signal);
-	if (!error)
+	if (!error) {
 		ch->signal = *signal;
+		ep->cli->chose_flags |= signal->event_flag != 0;
+	}
 	pthread_mutex_unlock(&ep->lock);
 	return error;
 }
@@ -48,7 +53,8 @@ int part_client_set_signal(struct part_client_channel *ch, const struct part_cli
 static int ask_for_move(struct part_client_channel *ch, uint32_t vp)
 {
 	struct part_endpoint *ep = ch->ep;
-	struct client_request r = {.kind = REQUEST_MODIFY, .channel = ch->offer.channel};
+	struct client_request r = {
+		.owner = ch, .kind = REQUEST_MODIFY, .channel = ch->offer.channel};
 	enum vmbus_status status;
 
 	if (!ch->port || ch->rescinded)

@@ -47,16 +47,11 @@ int endpoint_errno(enum vmbus_status status)
 
 void endpoint_init(struct part_endpoint *ep, struct part *part, bool server)
 {
-	pthread_condattr_t attr;
-
 	ep->part = part;
 	ep->id = part->id;
 	ep->server = server;
 	pthread_mutex_init(&ep->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&ep->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	endpoint_cond_init(&ep->changed);
 }
 
 void endpoint_destroy(struct part_endpoint *ep)
@@ -151,17 +146,32 @@ bool endpoint_on_message_thread(const struct part_endpoint *ep)
 
 /* ---- waiting ---- */
 
-bool endpoint_wait(struct part_endpoint *ep)
+void endpoint_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+static bool wait_on(struct part_endpoint *ep, pthread_cond_t *cond)
 {
 	uint64_t at = clock_now_ns() + PART_WAIT_LOG_NS;
 	struct timespec t = {.tv_sec = (time_t)(at / 1000000000u),
 			     .tv_nsec = (long)(at % 1000000000u)};
 
-	return pthread_cond_timedwait(&ep->changed, &ep->lock, &t) != ETIMEDOUT;
+	return pthread_cond_timedwait(cond, &ep->lock, &t) != ETIMEDOUT;
 }
 
-void endpoint_wait_for(struct part_endpoint *ep, const bool *done, uint32_t channel,
-		       const char *what)
+bool endpoint_wait(struct part_endpoint *ep)
+{
+	return wait_on(ep, &ep->changed);
+}
+
+void endpoint_wait_for(struct part_endpoint *ep, pthread_cond_t *cond, const bool *done,
+		       uint32_t channel, const char *what)
 {
 	uint64_t start = clock_now_ns();
 	uint64_t told = start;
@@ -169,7 +179,7 @@ void endpoint_wait_for(struct part_endpoint *ep, const bool *done, uint32_t chan
 	while (!*done) {
 		uint64_t now;
 
-		endpoint_wait(ep);
+		wait_on(ep, cond);
 		now = clock_now_ns();
 		if (*done || now - told < PART_WAIT_LOG_NS)
 			continue;

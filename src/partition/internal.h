@@ -87,6 +87,7 @@ struct part_endpoint {
 	struct part_memory memory;
 	struct page_pool pages;    /* client */
 	struct block_pool *blocks; /* client */
+	atomic_uint bounce_pages;  /* client */
 	struct part_mmio mmio;     /* client */
 	void *nt_memory;
 
@@ -139,9 +140,10 @@ void endpoint_stop_messages(struct part_endpoint *ep);
 bool endpoint_on_message_thread(const struct part_endpoint *ep);
 /* Waits for `changed` with the lock held. False: PART_WAIT_LOG_NS went by, tell somebody. */
 bool endpoint_wait(struct part_endpoint *ep);
-/* The client waits until `*done`, telling what for; the lock is held. */
-void endpoint_wait_for(struct part_endpoint *ep, const bool *done, uint32_t channel,
-		       const char *what);
+/* The client waits on `cond` until `*done`, telling what for; the lock is held. */
+void endpoint_wait_for(struct part_endpoint *ep, pthread_cond_t *cond, const bool *done,
+		       uint32_t channel, const char *what);
+void endpoint_cond_init(pthread_cond_t *cond);
 int endpoint_errno(enum vmbus_status status);
 const struct vmbus_allocator *endpoint_allocator(void);
 

@@ -38,6 +38,42 @@ void part_pages_free(struct part_endpoint *ep, uint64_t gpa, uint32_t pages)
 			 (unsigned long long)gpa);
 }
 
+static bool take_bounce(struct part_endpoint *ep, uint32_t pages)
+{
+	unsigned int most = ep->part->options.bounce_pages;
+	unsigned int held = atomic_load(&ep->bounce_pages);
+
+	do {
+		if (pages > most || held > most - pages)
+			return false;
+	} while (!atomic_compare_exchange_weak(&ep->bounce_pages, &held, held + pages));
+	return true;
+}
+
+/* Nothing touches the pages before they are used: many channels never bounce. */
+int part_bounce_alloc(struct part_endpoint *ep, uint32_t pages, uint64_t *gpa)
+{
+	uint64_t page;
+
+	if (ep->server || !pages)
+		return -EINVAL;
+	if (!take_bounce(ep, pages))
+		return -ENOSPC;
+	page = page_pool_alloc(&ep->pages, pages, 1);
+	if (!page) {
+		atomic_fetch_sub(&ep->bounce_pages, pages);
+		return -ENOMEM;
+	}
+	*gpa = page << PART_PAGE_SHIFT;
+	return 0;
+}
+
+void part_bounce_free(struct part_endpoint *ep, uint64_t gpa, uint32_t pages)
+{
+	part_pages_free(ep, gpa, pages);
+	atomic_fetch_sub(&ep->bounce_pages, pages);
+}
+
 int part_pages_map(struct part_endpoint *ep, const uint64_t *pfns, size_t count,
 		   struct part_mapping *mapping)
 {

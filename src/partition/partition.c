@@ -13,6 +13,7 @@
 
 #define DEFAULT_MEMORY   (256ull << 20)
 #define DEFAULT_STITCHES 16384u
+#define DEFAULT_BOUNCE   16384u
 #define MONITOR_PAGES    2u
 
 static uint32_t processors(void)
@@ -44,6 +45,7 @@ static int complete_options(struct part_options *o)
 	if (o->server_monitor)
 		o->features |= VMBUS_FEATURE_SERVER_MONITOR;
 	o->stitches = or_default(o->stitches, DEFAULT_STITCHES, UINT32_MAX);
+	o->bounce_pages = or_default(o->bounce_pages, DEFAULT_BOUNCE, UINT32_MAX);
 	return mmio_complete_options(o);
 }
 

@@ -46,6 +46,8 @@ struct part_options {
 			       default 0xf8000000 */
 	uint64_t mmio_size; /**< bytes of it, default 128 MiB, most 64 GiB */
 	uint32_t stitches;  /**< stitched runs an endpoint may hold, default 16384 */
+	uint32_t bounce_pages; /**< guest pages set aside for bouncing, all channels, default 16384
+				*/
 	struct vmbus_server_limits limits;
 	struct part_capture *capture; /**< records from the first message on (partition/capture.h);
 					 NULL: nothing */
@@ -105,6 +107,10 @@ void part_pages_free(struct part_endpoint *ep, uint64_t gpa, uint32_t pages);
  */
 int part_mmio_reserve(struct part_endpoint *ep, uint32_t megabytes, uint64_t *gpa);
 void part_mmio_release(struct part_endpoint *ep, uint64_t gpa, uint32_t megabytes);
+/** The same out of what channels may set aside for bouncing, with whatever the pages held last.
+ * -ENOSPC: over the bound. */
+int part_bounce_alloc(struct part_endpoint *ep, uint32_t pages, uint64_t *gpa);
+void part_bounce_free(struct part_endpoint *ep, uint64_t gpa, uint32_t pages);
 /** Pages seen as one run: the linear view where they are contiguous, else stitched by runs.
  *  -EFAULT: a page is outside memory; -ENOSPC: no stitch left. `mapping` is passed to unmap. */
 struct part_mapping {
@@ -269,13 +275,23 @@ struct part_client_channel_ops {
 	void (*rescind)(void *owner);
 };
 
-/** Told of every offer, those that exist at the time of the call included (on the message thread).
- */
+/** Which offers a listener wants to hear of. */
+enum part_listen {
+	PART_LISTEN_ALL,
+	PART_LISTEN_CHANNEL,  /**< one offer */
+	PART_LISTEN_INSTANCE, /**< one device's, subchannels included */
+};
+
+/** Told of offers, those that exist at the time of the call included (on the message thread). What
+ * it costs does not depend on the offers that it does not want. */
 struct part_client_listener {
+	enum part_listen what;
+	vmbus_channel_id channel;                    /**< PART_LISTEN_CHANNEL */
+	struct vmbus_guid interface_id, instance_id; /**< PART_LISTEN_INSTANCE */
 	void (*offered)(struct part_client_listener *l, struct part_client_channel *ch);
 	/** After this the pointer must not be used unless claimed. */
 	void (*withdrawn)(struct part_client_listener *l, struct part_client_channel *ch);
-	struct part_client_listener *next; /* endpoint's */
+	void *node; /* endpoint's */
 };
 int part_client_listen(struct part_endpoint *ep, struct part_client_listener *l);
 /** No call to `l` runs or will run when it returns. Blocks. Not from the listener. */

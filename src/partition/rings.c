@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "partition/internal.h"
 #include "vmbus/barrier.h"
@@ -61,14 +62,21 @@ static int attach(struct part_port *port, const struct port_rings *r)
 	return 0;
 }
 
+#define NOWHERE_BYTES (4 * (size_t)PART_PAGE_SIZE)
+
+/* Address space until it is needed. */
 static void *set_aside(void)
 {
-	size_t bytes = 4 * PART_PAGE_SIZE;
-	void *p = aligned_alloc(PART_PAGE_SIZE, bytes);
+	void *p = mmap(NULL, NOWHERE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
 
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void give_back(void *p)
+{
 	if (p)
-		memset(p, 0, bytes);
-	return p;
+		munmap(p, NOWHERE_BYTES);
 }
 
 int port_rings_map(struct part_endpoint *ep, struct part_port *port, const struct ring_pages *in,
@@ -98,7 +106,7 @@ int port_rings_map(struct part_endpoint *ep, struct part_port *port, const struc
 			ring_unmap(ep, r->map_in, r->in_pages);
 	}
 	if (error) {
-		free(r->nowhere);
+		give_back(r->nowhere);
 		free(r);
 		return error;
 	}
@@ -111,7 +119,7 @@ void port_rings_unmap(struct part_endpoint *ep, struct port_rings *rings)
 {
 	ring_unmap(ep, rings->map_in, rings->in_pages);
 	ring_unmap(ep, rings->map_out, rings->out_pages);
-	free(rings->nowhere);
+	give_back(rings->nowhere);
 	free(rings);
 }
 

@@ -19,6 +19,40 @@
 /* A guest may have thrown away what came before it was ready for its open's result. */
 #define RECHECK_NS 100000000u
 
+/* ---- looking again ---- */
+
+static void recheck_not(struct part_server_channel *ch)
+{
+	struct server_end *se = ch->ep->srv;
+
+	if (!ch->recheck_at)
+		return;
+	ch->recheck_at = 0;
+	if (ch->prev_recheck)
+		ch->prev_recheck->next_recheck = ch->next_recheck;
+	else
+		se->rechecks = ch->next_recheck;
+	if (ch->next_recheck)
+		ch->next_recheck->prev_recheck = ch->prev_recheck;
+	else
+		se->last_recheck = ch->prev_recheck;
+}
+
+static void recheck_later(struct part_server_channel *ch)
+{
+	struct server_end *se = ch->ep->srv;
+
+	recheck_not(ch);
+	ch->recheck_at = clock_now_ns() + RECHECK_NS;
+	ch->next_recheck = NULL;
+	ch->prev_recheck = se->last_recheck;
+	if (ch->prev_recheck)
+		ch->prev_recheck->next_recheck = ch;
+	else
+		se->rechecks = ch;
+	se->last_recheck = ch;
+}
+
 /* ---- posting ---- */
 
 enum {
@@ -29,21 +63,16 @@ enum {
 /* From OPEN_RESULT on the guest may be signalled. */
 static void note_posted(struct part_endpoint *ep, const uint8_t *data, size_t size)
 {
-	struct server_end *se = ep->srv;
+	struct part_server_channel *ch;
 
 	if (size < OPEN_RESULT_SIZE || vmbus_get32(data) != OPEN_RESULT || vmbus_get32(data + 16))
 		return;
-	for (struct part_server_channel *ch = se->channels; ch; ch = ch->next) {
-		if (ch->state != CHANNEL_IS_OPEN || ch->port->relid != vmbus_get32(data + 8) ||
-		    atomic_load(&ch->port->gate) != PORT_GATE_HELD)
-			continue;
-		port_gate_set(ch->port, PORT_GATE_OPEN);
-		ch->recheck_at = clock_now_ns() + RECHECK_NS;
-		if (!se->next_recheck || ch->recheck_at < se->next_recheck)
-			se->next_recheck = ch->recheck_at;
-		part_event_raise(&ep->messages);
+	ch = ep->srv->opened[vmbus_get32(data + 8) % PART_CHANNELS];
+	if (!ch || ch->state != CHANNEL_IS_OPEN || atomic_load(&ch->port->gate) != PORT_GATE_HELD)
 		return;
-	}
+	port_gate_set(ch->port, PORT_GATE_OPEN);
+	recheck_later(ch);
+	part_event_raise(&ep->messages);
 }
 
 static int post_now(struct part_endpoint *ep, uint32_t vp, uint8_t sint, const uint8_t *data,
@@ -242,6 +271,7 @@ static void start_open(struct part_server_channel *ch, const struct vmbus_server
 	ch->connection_id = a->open.connection_id;
 	ch->open.relid = a->open.channel_id;
 	ch->open.restored = a->open.restored;
+	ch->ep->srv->opened[ch->open.relid % PART_CHANNELS] = ch;
 	memcpy(ch->open.user_data, a->open.user_data, sizeof(ch->open.user_data));
 	queue_upcall(ch, UPCALL_OPEN);
 }
@@ -249,10 +279,14 @@ static void start_open(struct part_server_channel *ch, const struct vmbus_server
 /* From here on the guest's doorbell fails, and it hears no more of the channel. */
 static void hush(struct part_server_channel *ch)
 {
+	struct part_server_channel **opened = &ch->ep->srv->opened[ch->open.relid % PART_CHANNELS];
+
 	ch->ep->host->unbind_port(ch->ep->transport, ch->connection_id);
 	unwatch_monitor(ch);
 	port_gate_set(ch->port, PORT_GATE_CLOSED);
-	ch->recheck_at = 0;
+	recheck_not(ch);
+	if (*opened == ch)
+		*opened = NULL;
 }
 
 static void let_go_of_rings(struct part_server_channel *ch)
@@ -437,20 +471,12 @@ static bool receive(struct part_endpoint *ep)
 static void recheck(struct part_endpoint *ep)
 {
 	struct server_end *se = ep->srv;
-	uint64_t now = clock_now_ns();
+	uint64_t now = se->rechecks ? clock_now_ns() : 0;
 
-	if (!se->next_recheck || now < se->next_recheck)
-		return;
-	se->next_recheck = 0;
-	for (struct part_server_channel *ch = se->channels; ch; ch = ch->next) {
-		if (!ch->recheck_at)
-			continue;
-		if (ch->recheck_at > now) {
-			if (!se->next_recheck || ch->recheck_at < se->next_recheck)
-				se->next_recheck = ch->recheck_at;
-			continue;
-		}
-		ch->recheck_at = 0;
+	while (se->rechecks && se->rechecks->recheck_at <= now) {
+		struct part_server_channel *ch = se->rechecks;
+
+		recheck_not(ch);
 		if (port_rings_owe_signal(ch->port->ring_private))
 			part_port_signal(ch->port);
 	}
@@ -500,10 +526,10 @@ static uint64_t time_to_sleep(const struct server_end *se)
 {
 	uint64_t now;
 
-	if (!se->next_recheck || se->frozen)
+	if (!se->rechecks || se->frozen)
 		return PART_EVENT_FOREVER;
 	now = clock_now_ns();
-	return se->next_recheck > now ? se->next_recheck - now : 0;
+	return se->rechecks->recheck_at > now ? se->rechecks->recheck_at - now : 0;
 }
 
 /* True: there may be more. */
@@ -562,6 +588,8 @@ int part_server_offer(struct part_endpoint *ep, const struct vmbus_offer *offer,
 	error = endpoint_errno(vmbus_server_offer(ep->srv->s, offer, c, &c->id));
 	if (!error) {
 		c->next = ep->srv->channels;
+		if (c->next)
+			c->next->prev = c;
 		ep->srv->channels = c;
 		*ch = c;
 		server_carry_out_actions(ep);
@@ -630,11 +658,12 @@ void part_server_close_done(struct part_server_channel *ch)
 
 static void unlink_channel(struct server_end *se, struct part_server_channel *ch)
 {
-	struct part_server_channel **link = &se->channels;
-
-	while (*link != ch)
-		link = &(*link)->next;
-	*link = ch->next;
+	if (ch->prev)
+		ch->prev->next = ch->next;
+	else
+		se->channels = ch->next;
+	if (ch->next)
+		ch->next->prev = ch->prev;
 }
 
 void part_server_revoke(struct part_server_channel *ch)
@@ -769,7 +798,7 @@ void server_end_stop(struct part_endpoint *ep)
 			let_go_of_rings(ch);
 		while (ch->uses)
 			server_end_use(ch, ch->uses->gpadl);
-		se->channels = ch->next;
+		unlink_channel(se, ch);
 		free(ch);
 	}
 	outgoing_clear(&se->outgoing);

@@ -29,7 +29,7 @@ enum server_upcall {
 
 struct part_server_channel {
 	struct part_endpoint *ep;
-	struct part_server_channel *next;
+	struct part_server_channel *next, *prev;
 	vmbus_offer_id id;
 	const struct part_server_channel_ops *ops;
 	void *device;
@@ -44,7 +44,8 @@ struct part_server_channel {
 	struct part_server_open open;
 	uint32_t ring_gpadl, connection_id;
 	uint8_t monitor_id;  /* VMBUS_MONITOR_NONE: signals come by the doorbell alone */
-	uint64_t recheck_at; /* 0: no */
+	uint64_t recheck_at; /* 0: no; else in `rechecks` */
+	struct part_server_channel *next_recheck, *prev_recheck;
 	struct gpadl_use *uses;
 };
 
@@ -57,7 +58,8 @@ struct server_end {
 	bool action_held; /* `action` could not be carried out yet */
 	bool resetting;
 	bool frozen; /* saved: nothing is taken from the guest, told it, or asked of devices */
-	uint64_t next_recheck;
+	struct part_server_channel *rechecks, *last_recheck; /* soonest first */
+	struct part_server_channel *opened[PART_CHANNELS];   /* by channel id: rings mapped */
 	struct part_monitor monitor;
 
 	struct hv_flags *doorbells[PART_MAX_DISPATCHERS];

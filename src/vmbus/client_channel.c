@@ -22,12 +22,20 @@ static struct client_channel *find_relid(struct vmbus_client *c, uint32_t relid)
 	return ch;
 }
 
+static void free_relid(struct vmbus_client *c, const struct client_channel *ch)
+{
+	c->by_relid[ch->offer.relid] = NULL;
+	c->live--;
+}
+
 void client_channel_free(struct vmbus_client *c, struct client_channel *ch)
 {
 	client_gpadls_free(c, ch);
 	if (!ch->orphan)
-		c->by_relid[ch->offer.relid] = NULL;
+		free_relid(c, ch);
 	c->slots[ch->slot] = NULL;
+	if (ch->slot < c->free_slot)
+		c->free_slot = ch->slot;
 	c->channel_count--;
 	c->config.allocator.free(c->config.allocator.ctx, ch, sizeof(*ch));
 }
@@ -45,7 +53,7 @@ static struct client_channel *add_channel(struct vmbus_client *c)
 {
 	const struct vmbus_allocator *a = &c->config.allocator;
 	struct client_channel *ch;
-	uint32_t slot = 0;
+	uint32_t slot = c->free_slot;
 
 	while (slot < c->slot_count && c->slots[slot])
 		slot++;
@@ -57,17 +65,9 @@ static struct client_channel *add_channel(struct vmbus_client *c)
 	ch->slot = (uint16_t)slot;
 	ch->id = ++c->generation << 16 | (slot + 1);
 	c->slots[slot] = ch;
+	c->free_slot = slot + 1;
 	c->channel_count++;
 	return ch;
-}
-
-static bool over_limit(const struct vmbus_client *c)
-{
-	uint32_t live = 0;
-
-	for (uint32_t i = 1; i <= VMBUS_MAX_CHANNEL; i++)
-		live += c->by_relid[i] != NULL;
-	return live >= c->config.limits.channels;
 }
 
 static void copy_offer(const struct vmbus_client *c, struct client_channel *ch,
@@ -106,7 +106,7 @@ void on_offer_channel(struct vmbus_client *c, const struct vmbus_message *m)
 		c->stats.ignored_offers++;
 		return;
 	}
-	ch = over_limit(c) ? NULL : add_channel(c);
+	ch = c->live < c->config.limits.channels ? add_channel(c) : NULL;
 	if (!ch) {
 		/* It cannot be used, so the host may have the id back. */
 		c->stats.released_offers++;
@@ -115,6 +115,7 @@ void on_offer_channel(struct vmbus_client *c, const struct vmbus_message *m)
 	}
 	copy_offer(c, ch, m);
 	c->by_relid[relid] = ch;
+	c->live++;
 	a.channel = ch->id;
 	a.offer = ch->offer;
 	client_push(c, &a, sizeof(a.offer));
@@ -152,7 +153,7 @@ void on_rescind_channel_offer(struct vmbus_client *c, const struct vmbus_message
 void client_channel_lost(struct vmbus_client *c, struct client_channel *ch)
 {
 	end_requests(c, ch, false);
-	c->by_relid[ch->offer.relid] = NULL;
+	free_relid(c, ch);
 	ch->orphan = true;
 	if (ch->let_go) {
 		client_channel_free(c, ch);

@@ -67,7 +67,7 @@ const char *vmbus_client_check(const struct vmbus_client *c)
 		if (!wrong)
 			wrong = check_gpadls(c, ch, &gpadls);
 	}
-	if (!wrong && (channels != c->channel_count || relids != with_relid))
+	if (!wrong && (channels != c->channel_count || relids != with_relid || relids != c->live))
 		wrong = "the tables of channels do not agree";
 	if (!wrong && gpadls != c->gpadls.count)
 		wrong = "the GPADL table counts wrongly";

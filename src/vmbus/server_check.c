@@ -53,7 +53,9 @@ static const char *check_ids(const struct vmbus_server *s, const struct channel 
 {
 	if (channel_visible(ch) != (ch->relid != 0))
 		return "a channel has an id and is not visible, or the other way round";
-	if (ch->relid > VMBUS_MAX_CHANNEL || (ch->relid && s->by_relid[ch->relid] != ch))
+	if (ch->relid > VMBUS_MAX_CHANNEL ||
+	    (ch->relid && (s->by_relid[ch->relid] != ch ||
+			   !(s->taken_ids[ch->relid / 64] >> ch->relid % 64 & 1))))
 		return "a channel cannot be found by its channel id";
 	c->with_relid += ch->relid != 0;
 	if (ch->monitor_id == VMBUS_MONITOR_NONE)

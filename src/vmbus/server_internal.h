@@ -57,6 +57,7 @@ enum channel_restore {
 };
 
 struct channel {
+	struct channel *hash_next; /* by key */
 	enum channel_state state;
 	enum channel_restore restore;
 	enum channel_lag lag;
@@ -101,6 +102,8 @@ struct hvsock_request {
 	struct vmbus_guid endpoint, service, silo;
 };
 
+#define CHANNEL_BUCKETS 1024u
+
 struct vmbus_server {
 	struct vmbus_server_config config;
 	struct vmbus_server_stats stats;
@@ -127,10 +130,13 @@ struct vmbus_server {
 	uint32_t channel_count;
 	struct channel **slots;  /* limits.channels */
 	struct channel **sorted; /* the live ones, in the order of a first batch */
+	struct channel *by_key[CHANNEL_BUCKETS];
+	uint32_t free_slot;      /* none below it */
 	uint32_t draining;       /* channels in a *_RELEASED state */
 	uint32_t tearing;        /* GPADLs that a device has yet to let go */
 	struct channel *by_relid[VMBUS_MAX_CHANNEL + 1];
 	uint64_t fixed_ids[(VMBUS_MAX_CHANNEL + 64) / 64];
+	uint64_t taken_ids[(VMBUS_MAX_CHANNEL + 64) / 64]; /* those in by_relid */
 	uint32_t monitor_ids[VMBUS_MONITOR_IDS / 32];
 	struct vmbus_gpadl_table gpadls;
 };
@@ -187,6 +193,7 @@ void channel_offer(struct vmbus_server *s, struct channel *ch);
 void channel_let_go(struct vmbus_server *s, struct channel *ch);
 uint32_t channel_connection_id(const struct vmbus_server *s, const struct channel *ch);
 void channel_free_monitor_id(struct vmbus_server *s, struct channel *ch);
+void channel_take_relid(struct vmbus_server *s, struct channel *ch, uint32_t relid);
 void channel_free_ids(struct vmbus_server *s, struct channel *ch);
 void channel_delete(struct vmbus_server *s, struct channel *ch);
 

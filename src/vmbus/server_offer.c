@@ -21,14 +21,23 @@ static void set_fixed(struct vmbus_server *s, uint32_t relid, bool set)
 		s->fixed_ids[relid / 64] &= ~bit;
 }
 
-/* There is always one: offers and ids are equally many. */
+/* There is always one: offers and ids are equally many. Id 0 is nobody's. */
 static uint32_t lowest_free_relid(const struct vmbus_server *s)
 {
-	for (uint32_t relid = 1; relid <= VMBUS_MAX_CHANNEL; relid++) {
-		if (!s->by_relid[relid] && !fixed_for_someone(s, relid))
-			return relid;
+	for (uint32_t i = 0; i < sizeof(s->taken_ids) / sizeof(s->taken_ids[0]); i++) {
+		uint64_t free = ~(s->taken_ids[i] | s->fixed_ids[i] | (i == 0));
+
+		if (free)
+			return i * 64 + (uint32_t)__builtin_ctzll(free);
 	}
 	return 0;
+}
+
+void channel_take_relid(struct vmbus_server *s, struct channel *ch, uint32_t relid)
+{
+	ch->relid = relid;
+	s->by_relid[relid] = ch;
+	s->taken_ids[relid / 64] |= UINT64_C(1) << relid % 64;
 }
 
 static uint8_t take_monitor_id(struct vmbus_server *s)
@@ -51,8 +60,10 @@ void channel_free_monitor_id(struct vmbus_server *s, struct channel *ch)
 
 void channel_free_ids(struct vmbus_server *s, struct channel *ch)
 {
-	if (ch->relid)
+	if (ch->relid) {
 		s->by_relid[ch->relid] = NULL;
+		s->taken_ids[ch->relid / 64] &= ~(UINT64_C(1) << ch->relid % 64);
+	}
 	ch->relid = 0;
 	channel_free_monitor_id(s, ch);
 }
@@ -133,11 +144,10 @@ void channel_offer(struct vmbus_server *s, struct channel *ch)
 	}
 	if (ch->offer.subchannel && s->version < VMBUS_V2_4)
 		return;
-	if (!ch->relid) {
-		ch->relid = ch->offer.fixed_channel_id ? ch->offer.fixed_channel_id
-						       : lowest_free_relid(s);
-		s->by_relid[ch->relid] = ch;
-	}
+	if (!ch->relid)
+		channel_take_relid(s, ch,
+				   ch->offer.fixed_channel_id ? ch->offer.fixed_channel_id
+							      : lowest_free_relid(s));
 	if (ch->offer.monitored && connection_has_monitor_pages(s))
 		ch->monitor_id = take_monitor_id(s);
 	channel_set_state(s, ch, CHANNEL_CLOSED);
@@ -192,26 +202,55 @@ static int compare_offers(const struct vmbus_offer *a, const struct vmbus_offer 
 	return compare_key(a, b);
 }
 
-static void insert_sorted(struct vmbus_server *s, struct channel *ch)
+/* The first place whose offer is not before this one. */
+static uint32_t place_sorted(const struct vmbus_server *s, const struct vmbus_offer *offer)
 {
-	uint32_t at = s->channel_count;
+	uint32_t low = 0, high = s->channel_count;
 
-	while (at > 0 && compare_offers(&s->sorted[at - 1]->offer, &ch->offer) > 0) {
-		s->sorted[at] = s->sorted[at - 1];
-		at--;
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+
+		if (compare_offers(&s->sorted[middle]->offer, offer) < 0)
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	s->sorted[at] = ch;
-	s->channel_count++;
+	return low;
 }
 
+static struct channel **bucket_of(struct vmbus_server *s, const struct vmbus_offer *offer)
+{
+	uint64_t hash = offer->subchannel;
+
+	for (size_t i = 0; i < sizeof(offer->instance_id.b); i++)
+		hash = (hash ^ offer->instance_id.b[i] ^ (uint64_t)offer->interface_id.b[i] << 8) *
+		       UINT64_C(0x9e3779b97f4a7c15);
+	return &s->by_key[(hash >> 32) % CHANNEL_BUCKETS];
+}
+
+static void insert_sorted(struct vmbus_server *s, struct channel *ch)
+{
+	uint32_t at = place_sorted(s, &ch->offer);
+	struct channel **bucket = bucket_of(s, &ch->offer);
+
+	memmove(&s->sorted[at + 1], &s->sorted[at], (s->channel_count - at) * sizeof(s->sorted[0]));
+	s->sorted[at] = ch;
+	s->channel_count++;
+	ch->hash_next = *bucket;
+	*bucket = ch;
+}
+
+/* Keys differ, so the place is the channel's own. */
 static void remove_sorted(struct vmbus_server *s, const struct channel *ch)
 {
-	uint32_t at = 0;
+	uint32_t at = place_sorted(s, &ch->offer);
+	struct channel **link = bucket_of(s, &ch->offer);
 
-	while (s->sorted[at] != ch)
-		at++;
 	s->channel_count--;
 	memmove(&s->sorted[at], &s->sorted[at + 1], (s->channel_count - at) * sizeof(s->sorted[0]));
+	while (*link != ch)
+		link = &(*link)->hash_next;
+	*link = ch->hash_next;
 }
 
 static void set_device(struct vmbus_server *s, struct channel *ch, const struct vmbus_offer *offer,
@@ -222,13 +261,13 @@ static void set_device(struct vmbus_server *s, struct channel *ch, const struct 
 	ch->offer = *offer;
 }
 
-static struct channel *find_key(const struct vmbus_server *s, const struct vmbus_offer *offer)
+static struct channel *find_key(struct vmbus_server *s, const struct vmbus_offer *offer)
 {
-	for (uint32_t i = 0; i < s->channel_count; i++) {
-		if (compare_key(&s->sorted[i]->offer, offer) == 0)
-			return s->sorted[i];
-	}
-	return NULL;
+	struct channel *ch = *bucket_of(s, offer);
+
+	while (ch && compare_key(&ch->offer, offer))
+		ch = ch->hash_next;
+	return ch;
 }
 
 /* The device of a revoked channel is back before the client let go: it gets the same id later. */
@@ -247,8 +286,8 @@ static enum vmbus_status add_channel(struct vmbus_server *s, const struct vmbus_
 				     void *device, struct channel **added)
 {
 	const struct vmbus_allocator *a = &s->config.allocator;
-	uint32_t slot = 0;
 	struct channel *ch;
+	uint32_t slot;
 
 	if (s->channel_count >= s->config.limits.channels)
 		return VMBUS_E_LIMIT;
@@ -257,8 +296,10 @@ static enum vmbus_status add_channel(struct vmbus_server *s, const struct vmbus_
 	ch = a->alloc(a->ctx, sizeof(*ch));
 	if (!ch)
 		return VMBUS_E_NO_MEMORY;
+	slot = s->free_slot;
 	while (s->slots[slot])
 		slot++;
+	s->free_slot = slot + 1;
 	ch->slot = (uint16_t)slot;
 	ch->monitor_id = VMBUS_MONITOR_NONE;
 	s->slots[slot] = ch;
@@ -318,6 +359,8 @@ void channel_delete(struct vmbus_server *s, struct channel *ch)
 	set_fixed(s, ch->offer.fixed_channel_id, false);
 	remove_sorted(s, ch);
 	s->slots[ch->slot] = NULL;
+	if (ch->slot < s->free_slot)
+		s->free_slot = ch->slot;
 	s->config.allocator.free(s->config.allocator.ctx, ch, sizeof(*ch));
 }
 

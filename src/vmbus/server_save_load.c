@@ -305,8 +305,7 @@ static enum vmbus_status load_gpadl(struct saved_stream *io, struct vmbus_server
 static void place_channel(struct vmbus_server *s, struct channel *ch, const struct channel *fields,
 			  enum channel_state state)
 {
-	ch->relid = fields->relid;
-	s->by_relid[ch->relid] = ch;
+	channel_take_relid(s, ch, fields->relid);
 	ch->monitor_id = fields->monitor_id;
 	if (ch->monitor_id != VMBUS_MONITOR_NONE)
 		s->monitor_ids[ch->monitor_id / 32] |= 1u << ch->monitor_id % 32;

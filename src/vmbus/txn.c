@@ -21,21 +21,31 @@ void vmbus_txn_init(struct vmbus_txn_table *t, struct vmbus_txn_slot *slots, uin
 		count = VMBUS_TXN_MAX;
 	t->slots = slots;
 	t->count = count;
-	t->free = count ? 1 : 0;
+	t->used = 0;
+	t->first = 1;
+	t->free = 0;
 	t->live = 0;
 	t->dropped = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		slots[i].owner = NULL;
-		slots[i].generation = 1;
-		slots[i].next = i + 1 < count ? i + 2 : 0;
-		slots[i].state = VMBUS_TXN_FREE;
-	}
+}
+
+/* One more that was never taken before is free: from the end, see the header. */
+static void first_use(struct vmbus_txn_table *t)
+{
+	struct vmbus_txn_slot *s = &t->slots[t->count - ++t->used];
+
+	s->owner = NULL;
+	s->generation = t->first;
+	s->next = t->free;
+	s->state = VMBUS_TXN_FREE;
+	t->free = t->count - t->used + 1;
 }
 
 bool vmbus_txn_begin(struct vmbus_txn_table *t, void *owner, uint64_t *id)
 {
 	struct vmbus_txn_slot *s;
 
+	if (!t->free && t->used < t->count)
+		first_use(t);
 	if (!t->free)
 		return false;
 	s = &t->slots[t->free - 1];
@@ -52,7 +62,7 @@ static struct vmbus_txn_slot *find(const struct vmbus_txn_table *t, uint64_t id)
 {
 	uint32_t number = (uint32_t)id;
 
-	if (!number || number > t->count || id_of(t, number - 1) != id ||
+	if (number > t->count || number <= t->count - t->used || id_of(t, number - 1) != id ||
 	    t->slots[number - 1].state == VMBUS_TXN_FREE)
 		return NULL;
 	return &t->slots[number - 1];
@@ -105,8 +115,8 @@ void vmbus_txn_cancel(struct vmbus_txn_table *t, uint64_t id)
 
 void *vmbus_txn_next(const struct vmbus_txn_table *t, uint32_t *cursor)
 {
-	while (*cursor < t->count) {
-		const struct vmbus_txn_slot *s = &t->slots[(*cursor)++];
+	while (*cursor < t->used) {
+		const struct vmbus_txn_slot *s = &t->slots[t->count - ++*cursor];
 
 		if (s->state == VMBUS_TXN_LIVE)
 			return s->owner;
@@ -116,8 +126,8 @@ void *vmbus_txn_next(const struct vmbus_txn_table *t, uint32_t *cursor)
 
 void *vmbus_txn_take(struct vmbus_txn_table *t, uint32_t *cursor)
 {
-	while (*cursor < t->count) {
-		struct vmbus_txn_slot *s = &t->slots[(*cursor)++];
+	while (*cursor < t->used) {
+		struct vmbus_txn_slot *s = &t->slots[t->count - ++*cursor];
 
 		if (s->state == VMBUS_TXN_LIVE)
 			return release(t, s);
@@ -129,9 +139,9 @@ void *vmbus_txn_take(struct vmbus_txn_table *t, uint32_t *cursor)
 
 uint32_t vmbus_txn_generation(const struct vmbus_txn_table *t)
 {
-	uint32_t highest = 1;
+	uint32_t highest = t->first;
 
-	for (uint32_t i = 0; i < t->count; i++) {
+	for (uint32_t i = t->count - t->used; i < t->count; i++) {
 		const struct vmbus_txn_slot *s = &t->slots[i];
 		uint32_t next = s->generation + (s->state != VMBUS_TXN_FREE);
 
@@ -145,7 +155,8 @@ void vmbus_txn_resume(struct vmbus_txn_table *t, uint32_t generation)
 {
 	if (!generation || generation > GENERATION_MAX)
 		generation = 1;
-	for (uint32_t i = 0; i < t->count; i++)
+	t->first = generation;
+	for (uint32_t i = t->count - t->used; i < t->count; i++)
 		t->slots[i].generation = generation;
 }
 
@@ -157,6 +168,8 @@ bool vmbus_txn_restore(struct vmbus_txn_table *t, uint64_t id, void *owner)
 
 	if (!number || number > t->count || !generation || generation > GENERATION_MAX)
 		return false;
+	while (number <= t->count - t->used)
+		first_use(t);
 	while (*link && *link != number)
 		link = &t->slots[*link - 1].next;
 	if (!*link)

@@ -37,12 +37,15 @@ struct vmbus_txn_slot {
 struct vmbus_txn_table {
 	struct vmbus_txn_slot *slots;
 	uint32_t count;
+	uint32_t used; /* slots ever taken, from the end; the others were not touched */
+	uint32_t first; /* generation of a slot at its first use */
 	uint32_t free; /* slot number + 1, 0: full */
 	uint32_t live; /* live and abandoned */
 	uint64_t dropped;
 };
 
-/** Starts with all of @p slots free. */
+/** Starts with all of @p slots free. Those at the end are used first, and none is
+ * touched before: memory that an owner lays behind them can share its first page with them. */
 void vmbus_txn_init(struct vmbus_txn_table *t, struct vmbus_txn_slot *slots, uint32_t count);
 
 /**
