@@ -61,6 +61,21 @@ static void registry_remove(struct kmcl_channel *ch)
 	pthread_mutex_unlock(&registry_lock);
 }
 
+/* A channel can be looked at from the moment it is allocated, while it is still being configured. */
+void kmcl_channel_set_name(struct kmcl_channel *ch, const char *name)
+{
+	pthread_mutex_lock(&registry_lock);
+	snprintf(ch->config.name, sizeof(ch->config.name), "%s", name);
+	pthread_mutex_unlock(&registry_lock);
+}
+
+void kmcl_channel_set_bus(struct kmcl_channel *ch, struct part_endpoint *ep)
+{
+	pthread_mutex_lock(&registry_lock);
+	ch->config.bus = ep;
+	pthread_mutex_unlock(&registry_lock);
+}
+
 static void fill_statistics(struct kmcl_channel *ch, struct kmcl_channel_stats *s)
 {
 	struct kmcl_counters *c = &ch->counters;

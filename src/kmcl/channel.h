@@ -526,6 +526,9 @@ static inline void kmcl_count(_Atomic uint64_t *counter, uint64_t n)
 			      memory_order_relaxed);
 }
 
+/** What statistics show of a channel's configuration. */
+void kmcl_channel_set_name(struct kmcl_channel *ch, const char *name);
+void kmcl_channel_set_bus(struct kmcl_channel *ch, struct part_endpoint *ep);
 void kmcl_log_channel(struct kmcl_channel *ch, enum kmcl_log_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

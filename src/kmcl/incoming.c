@@ -166,7 +166,9 @@ bool kmcl_in_prepare(struct kmcl_channel *ch)
 	KeClearEvent(&ch->in.pending_end);
 	atomic_store(&ch->in.starved, false);
 	ch->in.masked = false;
+	spin_lock(&ch->in.lock);
 	ch->in.outstanding = 0;
+	spin_unlock(&ch->in.lock);
 	atomic_store(&ch->in.stop_reading, false);
 	return true;
 }

@@ -105,6 +105,7 @@ NTSTATUS VmbChannelInitSetFriendlyName(VMBCHANNEL Channel, PCUNICODE_STRING Name
 {
 	struct kmcl_channel *ch = configurable(Channel);
 	uint16_t copy[sizeof(ch->config.name)];
+	char name[sizeof(ch->config.name)];
 	size_t count;
 
 	if (!ch)
@@ -116,7 +117,8 @@ NTSTATUS VmbChannelInitSetFriendlyName(VMBCHANNEL Channel, PCUNICODE_STRING Name
 		count = ARRAYSIZE(copy);
 	if (count)
 		memcpy(copy, Name->Buffer, count * 2);
-	to_utf8(ch->config.name, sizeof(ch->config.name), copy, count);
+	to_utf8(name, sizeof(name), copy, count);
+	kmcl_channel_set_name(ch, name);
 	return STATUS_SUCCESS;
 }
 
@@ -308,6 +310,6 @@ NTSTATUS VmbServerChannelInitSetVmbusHandle(VMBCHANNEL Channel, HANDLE VmbusHand
 	if (ch->config.bus_handle)
 		kmcl_bus_handle_type.dereference(ch->config.bus_handle);
 	ch->config.bus_handle = bus;
-	ch->config.bus = bus->ep;
+	kmcl_channel_set_bus(ch, bus->ep);
 	return STATUS_SUCCESS;
 }
