@@ -20,6 +20,7 @@
 #define TRIES_WITHOUT_PORT 100u
 #define MESSAGES_PER_TURN  64u
 #define UNLOAD_WAIT_NS     2000000000u
+#define LEAVE_WAIT_NS      5000000000u
 
 /* ---- posting ---- */
 
@@ -137,6 +138,10 @@ void client_request_begin(struct client_end *ce, struct client_request *r)
 	endpoint_cond_init(&r->answered);
 	r->next = *list;
 	*list = r;
+	if (!ce->pending++)
+		ce->progress_at = clock_now_ns();
+	if (ce->leaving_since)
+		part_event_raise(ce->messages);
 }
 
 static void answer(struct part_endpoint *ep, enum client_request_kind kind,
@@ -153,6 +158,8 @@ static void answer(struct part_endpoint *ep, enum client_request_kind kind,
 		*link = r->next;
 		r->status = a->status;
 		r->done = true;
+		ep->cli->pending--;
+		ep->cli->progress_at = clock_now_ns();
 		pthread_cond_signal(&r->answered);
 		return;
 	}
@@ -276,6 +283,30 @@ static void capture_received(struct part_endpoint *ep, uint32_t vp, const struct
 	part_capture_message(ep, &c);
 }
 
+/*
+ * A host cannot know that an id is free again while the message that says so waits to be posted. An
+ * offer of it is none then, or a host that offers and withdraws and takes nothing could have as
+ * many of these messages wait as it likes. Nothing else that it says makes the client say more than
+ * it was going to.
+ */
+static bool offers_what_is_taken(const struct client_end *ce, const struct hv_message *m)
+{
+	enum {
+		OFFER_CHANNEL = 1,
+		RELID_RELEASED = 13,
+		OFFERED_AT = 184,
+		RELEASED_AT = 8
+	};
+
+	if (m->size < OFFERED_AT + 4 || vmbus_get32(m->payload) != OFFER_CHANNEL)
+		return false;
+	for (const struct outgoing *o = ce->outgoing.head; o; o = o->next)
+		if (vmbus_get32(o->data) == RELID_RELEASED &&
+		    vmbus_get32(o->data + RELEASED_AT) == vmbus_get32(m->payload + OFFERED_AT))
+			return true;
+	return false;
+}
+
 static bool receive_one(struct part_endpoint *ep, uint32_t vp)
 {
 	struct client_end *ce = ep->cli;
@@ -295,20 +326,63 @@ static bool receive_one(struct part_endpoint *ep, uint32_t vp)
 		return true;
 	}
 	capture_received(ep, vp, &message);
+	if (offers_what_is_taken(ce, &message)) {
+		KMCL_LOG_PEER(KMCL_LOG_WARNING, PART_SUBSYSTEM, ep->id, 0,
+			      "an offer of an id that was not given back is left out");
+		return true;
+	}
 	vmbus_client_receive(ce->c, message.payload, message.size);
 	client_carry_out_actions(ep);
 	return true;
 }
 
-/* Messages come to the VP that the contact named, but a host may use any. */
+/* Messages come to the VP that the contact named, but a host may use any. True: more may be there.
+ */
 static bool receive(struct part_endpoint *ep)
 {
-	bool any = false;
+	uint32_t most = 0;
 
-	for (uint32_t vp = 0; vp < ep->cli->vps; vp++)
-		for (uint32_t n = 0; n < MESSAGES_PER_TURN && receive_one(ep, vp); n++)
-			any = true;
-	return any;
+	for (uint32_t vp = 0; vp < ep->cli->vps; vp++) {
+		uint32_t n = 0;
+
+		while (n < MESSAGES_PER_TURN && receive_one(ep, vp))
+			n++;
+		most = n > most ? n : most;
+	}
+	if (most == MESSAGES_PER_TURN)
+		endpoint_give_way(ep);
+	return most;
+}
+
+/* Whoever leaves has no use for a host that does not answer: the bus ends for this client, and with
+ * it all that was asked for. Returns when to look again. */
+static uint64_t leave_in_time(struct part_endpoint *ep)
+{
+	struct client_end *ce = ep->cli;
+	uint64_t since = ce->progress_at > ce->leaving_since ? ce->progress_at : ce->leaving_since;
+	uint64_t now = clock_now_ns();
+
+	if (!ce->leaving_since || !ce->pending)
+		return PART_EVENT_FOREVER;
+	if (now - since < LEAVE_WAIT_NS)
+		return LEAVE_WAIT_NS - (now - since);
+	kmcl_log(KMCL_LOG_WARNING, PART_SUBSYSTEM, ep->id, 0,
+		 "the host does not answer; the client leaves all the same");
+	client_monitor_stop(ep);
+	vmbus_client_lost(ce->c);
+	outgoing_clear(&ce->outgoing);
+	client_carry_out_actions(ep);
+	set_link(ep, LINK_FAILED);
+	return 0;
+}
+
+void part_client_leave(struct part_endpoint *ep)
+{
+	pthread_mutex_lock(&ep->lock);
+	if (ep->cli && !ep->cli->leaving_since)
+		ep->cli->leaving_since = clock_now_ns();
+	pthread_mutex_unlock(&ep->lock);
+	part_event_raise(&ep->messages);
 }
 
 static uint64_t time_to_sleep(const struct client_end *ce)
@@ -329,18 +403,21 @@ static void *client_messages(void *arg)
 
 	pthread_mutex_lock(&ep->lock);
 	for (;;) {
-		uint64_t timeout;
+		uint64_t timeout, leave;
 		bool busy;
 
 		post_waiting(ep);
 		client_carry_out_actions(ep);
 		busy = client_run_upcalls(ep);
-		busy |= receive(ep);
-		if (busy)
-			continue;
-		if (atomic_load(&ep->stop))
+		/* a host that never stops talking is not listened to for ever */
+		if (!busy && atomic_load(&ep->stop))
 			break;
+		busy |= receive(ep);
+		leave = leave_in_time(ep);
+		if (busy || !leave)
+			continue;
 		timeout = time_to_sleep(ep->cli);
+		timeout = timeout < leave ? timeout : leave;
 		pthread_mutex_unlock(&ep->lock);
 		part_event_wait(&ep->messages, timeout);
 		pthread_mutex_lock(&ep->lock);
@@ -424,6 +501,7 @@ int client_end_start(struct part_endpoint *ep)
 	if (!ce)
 		return -ENOMEM;
 	ep->cli = ce;
+	ce->messages = &ep->messages;
 	client_offers_init(ce);
 	outgoing_init(&ce->outgoing);
 	ce->vps = ep->part->options.vps;

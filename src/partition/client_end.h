@@ -93,7 +93,10 @@ struct client_end {
 	struct vmbus_client_action action;
 	bool action_held;
 	uint32_t tries;
-	uint64_t retry_at; /* of the head of `outgoing` */
+	uint64_t retry_at;                   /* of the head of `outgoing` */
+	uint32_t pending;                    /* requests that wait for the host */
+	uint64_t progress_at, leaving_since; /* when the last was asked or answered; 0: stays */
+	struct part_event *messages;
 	bool resetting;
 	bool chose_flags; /* a channel was given an event flag that is not its id */
 

@@ -192,6 +192,14 @@ kmcl_status client_disable_blocking(struct client *c, uint32_t relid)
 	return k.status;
 }
 
+kmcl_status client_enable_blocking(struct client *c, uint32_t relid)
+{
+	struct control k = {.relid = relid, .code = ECHO_IOCTL_ENABLE};
+
+	control_work(c, &k);
+	return k.status;
+}
+
 void client_disable(struct client *c, uint32_t relid)
 {
 	struct control k = {.relid = relid, .code = ECHO_IOCTL_DISABLE};

@@ -63,6 +63,7 @@ void client_disable(struct client *c, uint32_t relid);
 void client_enable(struct client *c, uint32_t relid);
 /** For a thread of its own: nobody serves. */
 kmcl_status client_disable_blocking(struct client *c, uint32_t relid);
+kmcl_status client_enable_blocking(struct client *c, uint32_t relid);
 /** Whether the driver's device for that channel exists and runs. */
 bool client_runs(struct client *c, uint32_t relid);
 struct kmcl_channel_stats client_stats(struct client *c, uint32_t relid);

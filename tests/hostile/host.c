@@ -227,10 +227,13 @@ static void on_open(struct host *h, const struct message *m)
 	uint32_t relid = get32(m->b + 8);
 	struct served_channel *c = &h->channel[relid];
 
+	assert_true(relid >= 1 && relid <= HOST_CHANNELS + 1);
+	if (!c->offered)
+		return; /* it crossed a rescind */
+	assert_true(host_map(h, m));
+	c->opens++;
 	if (!h->manners.opens)
 		return;
-	assert_true(relid >= 1 && relid <= HOST_CHANNELS);
-	assert_true(host_map(h, m));
 	c->connection = 0x2000 + relid;
 	assert_true(machine_bind_signal(h->m, c->connection, relid));
 	c->open = true;
@@ -249,8 +252,11 @@ static void on_close(struct host *h, const struct message *m)
 
 static void on_gpadl(struct host *h, const struct message *m)
 {
-	struct gpadl *p = host_collect(h, m);
+	struct gpadl *p;
 
+	if (get32(m->b) == GPADL_BODY && !host_gpadl(h, get32(m->b + 12)))
+		return; /* it crossed a rescind */
+	p = host_collect(h, m);
 	if (p && h->manners.gpadls)
 		host_send(h, make_gpadl_created(p->relid, p->id, 0));
 }
@@ -259,6 +265,8 @@ static void on_teardown(struct host *h, const struct message *m)
 {
 	struct gpadl *p = host_gpadl(h, get32(m->b + 12));
 
+	if (!p && !h->channel[get32(m->b + 8)].offered)
+		return; /* it crossed a rescind */
 	assert_non_null(p);
 	assert_int_equal(p->relid, get32(m->b + 8));
 	if (!h->manners.teardowns)
@@ -333,7 +341,7 @@ bool host_serve(struct host *h)
 {
 	bool any;
 
-	if (!machine_enter(h->m))
+	if (h->deaf || !machine_enter(h->m))
 		return false;
 	any = serve(h);
 	machine_leave(h->m);

@@ -30,6 +30,7 @@ struct served_channel {
 	bool offered, open;
 	uint32_t open_id, ring_gpadl, vp, connection;
 	struct raw_ring in, out; /* in: what the guest writes */
+	uint32_t opens;          /* asked for so far */
 	uint64_t served;
 	uint64_t last_id; /* of the last request */
 };
@@ -40,7 +41,8 @@ struct host {
 	struct manners manners;
 	uint32_t version; /* the one that is accepted; 0: any */
 	uint32_t agreed;
-	struct served_channel channel[HOST_CHANNELS + 1]; /* by relid */
+	struct served_channel channel[HOST_CHANNELS + 2]; /* by relid; one more than is offered */
+	bool deaf;                                        /* takes nothing any more */
 	struct gpadl gpadl[MAX_GPADLS];
 	uint32_t contacts, releases, unloads, closes, messages;
 	uint32_t released[MAX_RELID + 1]; /* by relid */

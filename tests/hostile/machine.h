@@ -60,6 +60,10 @@ bool machine_deliver(struct machine *m, uint32_t vp, uint8_t sint, const void *b
 		     uint32_t size);
 /** The bytes of a message slot, where the guest put its page. */
 uint8_t *machine_slot(struct machine *m, uint32_t vp, uint8_t sint);
+/** From now on VP 1 finds a message in its slot again as soon as it has emptied it. */
+void machine_flood(struct machine *m, const void *bytes, uint32_t size);
+/** The guest's interrupt for messages, whatever the slots hold. */
+void machine_kick_messages(struct machine *m);
 void machine_set_flag(struct machine *m, uint32_t vp, uint16_t flag);
 /** The guest's signals on `connection` set flag `channel`, to be taken with machine_rung. */
 bool machine_bind_signal(struct machine *m, uint32_t connection, uint32_t channel);
