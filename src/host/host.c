@@ -141,6 +141,7 @@ void kmcl_partition_destroy(kmcl_partition *partition)
 	if (!partition)
 		return;
 	partition->ending = true;
+	part_client_leave(part_client(partition->part));
 	while ((driver = last_of(partition, KMCL_CLIENT)) ||
 	       (driver = last_of(partition, KMCL_SERVER)))
 		kmcl_driver_unload(driver);

@@ -170,6 +170,16 @@ bool endpoint_wait(struct part_endpoint *ep)
 	return wait_on(ep, &ep->changed);
 }
 
+/* A mutex is not fair: without a pause the same thread has it again before another one woke up. */
+void endpoint_give_way(struct part_endpoint *ep)
+{
+	struct timespec pause = {.tv_nsec = 20000};
+
+	pthread_mutex_unlock(&ep->lock);
+	nanosleep(&pause, NULL);
+	pthread_mutex_lock(&ep->lock);
+}
+
 void endpoint_wait_for(struct part_endpoint *ep, pthread_cond_t *cond, const bool *done,
 		       uint32_t channel, const char *what)
 {

@@ -140,6 +140,8 @@ void endpoint_stop_messages(struct part_endpoint *ep);
 bool endpoint_on_message_thread(const struct part_endpoint *ep);
 /* Waits for `changed` with the lock held. False: PART_WAIT_LOG_NS went by, tell somebody. */
 bool endpoint_wait(struct part_endpoint *ep);
+/* A message thread that has been busy for long: whoever waits for the lock gets it. */
+void endpoint_give_way(struct part_endpoint *ep);
 /* The client waits on `cond` until `*done`, telling what for; the lock is held. */
 void endpoint_wait_for(struct part_endpoint *ep, pthread_cond_t *cond, const bool *done,
 		       uint32_t channel, const char *what);

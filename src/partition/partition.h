@@ -282,6 +282,10 @@ enum part_listen {
 	PART_LISTEN_INSTANCE, /**< one device's, subchannels included */
 };
 
+/** The partition is about to go: from now on a host that leaves every request unanswered for five
+ *  seconds is given up, as if it were gone. Without it requests wait as long as it takes. */
+void part_client_leave(struct part_endpoint *ep);
+
 /** Told of offers, those that exist at the time of the call included (on the message thread). What
  * it costs does not depend on the offers that it does not want. */
 struct part_client_listener {

@@ -17,7 +17,8 @@
 #include "vmbus/wire.h"
 
 /* A guest may have thrown away what came before it was ready for its open's result. */
-#define RECHECK_NS 100000000u
+#define RECHECK_NS    100000000u
+#define TURNS_AT_ONCE 64u
 
 /* ---- looking again ---- */
 
@@ -548,13 +549,18 @@ static void *server_messages(void *arg)
 {
 	struct part_endpoint *ep = arg;
 	struct server_end *se = ep->srv;
+	uint32_t turns = 0;
 
 	pthread_mutex_lock(&ep->lock);
 	while (!atomic_load(&ep->stop)) {
 		uint64_t timeout;
 
-		if (work(ep))
+		if (work(ep)) {
+			/* a guest that never stops talking keeps no device from its calls */
+			if (++turns % TURNS_AT_ONCE == 0)
+				endpoint_give_way(ep);
 			continue;
+		}
 		timeout = time_to_sleep(se);
 		pthread_mutex_unlock(&ep->lock);
 		part_event_wait(&ep->messages, timeout);
