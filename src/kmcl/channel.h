@@ -467,6 +467,8 @@ void kmcl_gpadls_drop(struct kmcl_channel *ch);
 /** On the strand: the channel starts or closes. What a save has not written it will not write, and
  * the rings are the channel's again. */
 void kmcl_save_forget(struct kmcl_channel *ch);
+/** Whether a save was begun or made and still says what is true: the rings are left alone. */
+bool kmcl_save_stands(const struct kmcl_channel *ch);
 /** The same, and reading goes on. */
 void kmcl_save_resume(struct kmcl_channel *ch);
 /** Whether saved state is complete; an unfinished or damaged one keeps the channel from Enable. */

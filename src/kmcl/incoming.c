@@ -817,7 +817,10 @@ bool kmcl_in_restore(struct kmcl_channel *ch, const struct vmbus_packet_in *pack
 	if (!in)
 		return false;
 	rebuild(in, packet);
-	why = kmcl_is_pipe(ch) ? NULL : unacceptable(ch, &in->packet);
+	if (kmcl_is_pipe(ch))
+		why = packet->payload_size > ch->config.max_packet ? "a message too large" : NULL;
+	else
+		why = unacceptable(ch, &in->packet);
 	if (why) {
 		ch->in.spare = in;
 		return false;

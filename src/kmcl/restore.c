@@ -10,26 +10,6 @@
 
 #include "kmcl/saved.h"
 
-/* A chunk that waits for the session. */
-struct kept {
-	struct kept *next;
-	uint32_t size;
-	uint64_t body[];
-};
-
-struct kmcl_restored {
-	bool complete, failed;
-	uint32_t next; /* number of the chunk that is expected */
-	uint32_t flags, generation;
-	uint32_t answer_count, incoming_count, packet_count;
-	struct kept *answers, **answers_tail;
-	struct kept *incoming, **incoming_tail;
-	/* the packet chunk whose callback runs */
-	const uint8_t *library;
-	uint32_t library_size;
-	struct kmcl_packet *packet; /* VmbPacketRestore has it */
-};
-
 bool kmcl_restore_usable(const struct kmcl_channel *ch)
 {
 	return !ch->restored || (ch->restored->complete && !ch->restored->failed);

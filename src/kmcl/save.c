@@ -13,6 +13,13 @@
 
 #include "kmcl/saved.h"
 
+/* An incoming packet, or an answer to one, as the session has it; or as it was restored to a
+ * channel that has not been opened since. */
+struct piece {
+	const struct kmcl_incoming *in;
+	struct kept *kept;
+};
+
 struct kmcl_save {
 	bool broken; /* the channel started or closed, or a callback failed */
 	bool complete;
@@ -21,9 +28,9 @@ struct kmcl_save {
 	uint32_t chunk_size;
 	struct kmcl_packet **packets; /* in use at SaveBegin */
 	uint32_t packet_count, placed;
-	struct kmcl_incoming **answers, **incoming;
+	struct piece *answers, *incoming;
 	uint32_t answer_count, incoming_count;
-	uint32_t generation;
+	uint32_t generation, flags;
 };
 
 /* ---- the channel off its rings, and back ---- */
@@ -48,6 +55,11 @@ void kmcl_save_resume(struct kmcl_channel *ch)
 	part_port_attach(&ch->port);
 }
 
+bool kmcl_save_stands(const struct kmcl_channel *ch)
+{
+	return atomic_load(&ch->saved) || (ch->save && !ch->save->broken);
+}
+
 static void stand_off(struct kmcl_channel *ch)
 {
 	if (kmcl_link(ch) != KMCL_LINK_OPEN || ch->detached)
@@ -59,9 +71,11 @@ static void stand_off(struct kmcl_channel *ch)
 
 /* ---- what there is to save ---- */
 
-static void **list_of(uint32_t count)
+static void free_pieces(struct piece *pieces, uint32_t count)
 {
-	return calloc(count + 1u, sizeof(void *));
+	for (uint32_t i = 0; pieces && i < count; i++)
+		free(pieces[i].kept);
+	free(pieces);
 }
 
 static bool note_packets(struct kmcl_channel *ch, struct kmcl_save *save)
@@ -71,14 +85,18 @@ static bool note_packets(struct kmcl_channel *ch, struct kmcl_save *save)
 
 	spin_lock(&ch->out.lock);
 	most = ch->out.queued + ch->out.in_flight;
+	for (p = ch->out.restored; p; p = p->next)
+		most++;
 	spin_unlock(&ch->out.lock);
 	/* senders may add to the queue meanwhile: what came after the save began is not part of it
 	 */
-	save->packets = (struct kmcl_packet **)list_of(most);
+	save->packets = calloc(most + 1u, sizeof(*save->packets));
 	if (!save->packets)
 		return false;
 	spin_lock(&ch->out.lock);
-	save->generation = 1;
+	save->generation = ch->restored ? ch->restored->generation : 1;
+	for (p = ch->out.restored; p && save->packet_count < most; p = p->next)
+		save->packets[save->packet_count++] = p;
 	if (ch->out.slots) {
 		save->generation = vmbus_txn_generation(&ch->out.txns);
 		while (save->packet_count < most && (p = vmbus_txn_next(&ch->out.txns, &cursor)))
@@ -91,33 +109,58 @@ static bool note_packets(struct kmcl_channel *ch, struct kmcl_save *save)
 	return true;
 }
 
-static uint32_t length_of(const struct kmcl_incoming *list)
+/* Nobody takes from the list or adds to it while the channel stands still. */
+static struct piece *pieces_of(const struct kmcl_incoming *list, uint32_t *count)
 {
-	uint32_t count = 0;
+	struct piece *pieces;
+	uint32_t n = 0;
 
-	for (; list; list = list->next)
-		count++;
-	return count;
+	for (const struct kmcl_incoming *in = list; in; in = in->next)
+		n++;
+	pieces = calloc(n + 1u, sizeof(*pieces));
+	if (!pieces)
+		return NULL;
+	for (*count = 0; *count < n; list = list->next)
+		pieces[(*count)++].in = list;
+	return pieces;
 }
 
-static void copy_list(struct kmcl_incoming **to, struct kmcl_incoming *list)
+/* Copies: an open takes the originals. */
+static struct piece *pieces_kept(const struct kept *list, uint32_t *count)
 {
-	for (; list; list = list->next)
-		*to++ = list;
+	struct piece *pieces;
+	uint32_t n = 0;
+
+	for (const struct kept *k = list; k; k = k->next)
+		n++;
+	pieces = calloc(n + 1u, sizeof(*pieces));
+	for (*count = 0; pieces && *count < n; list = list->next) {
+		struct kept *copy = malloc(sizeof(*copy) + list->size);
+
+		if (!copy)
+			break;
+		memcpy(copy, list, sizeof(*copy) + list->size);
+		pieces[(*count)++].kept = copy;
+	}
+	if (!pieces || *count == n)
+		return pieces;
+	free_pieces(pieces, *count);
+	return NULL;
 }
 
-/* Nobody takes from these lists or adds to them while the channel stands still. */
 static bool note_incoming(struct kmcl_channel *ch, struct kmcl_save *save)
 {
-	save->answer_count = length_of(ch->out.answers);
-	save->incoming_count = length_of(ch->in.head);
-	save->answers = (struct kmcl_incoming **)list_of(save->answer_count);
-	save->incoming = (struct kmcl_incoming **)list_of(save->incoming_count);
-	if (!save->answers || !save->incoming)
-		return false;
-	copy_list(save->answers, ch->out.answers);
-	copy_list(save->incoming, ch->in.head);
-	return true;
+	if (ch->restored) {
+		save->flags = ch->restored->flags & CHANNEL_IS_FAILED;
+		save->answers = pieces_kept(ch->restored->answers, &save->answer_count);
+		save->incoming = pieces_kept(ch->restored->incoming, &save->incoming_count);
+	} else {
+		if (kmcl_link(ch) == KMCL_LINK_OPEN && atomic_load(&ch->in.failed))
+			save->flags = CHANNEL_IS_FAILED;
+		save->answers = pieces_of(ch->out.answers, &save->answer_count);
+		save->incoming = pieces_of(ch->in.head, &save->incoming_count);
+	}
+	return save->answers && save->incoming;
 }
 
 static void free_save(struct kmcl_save *save)
@@ -126,8 +169,8 @@ static void free_save(struct kmcl_save *save)
 		return;
 	free(save->chunk);
 	free(save->packets);
-	free(save->answers);
-	free(save->incoming);
+	free_pieces(save->answers, save->answer_count);
+	free_pieces(save->incoming, save->incoming_count);
 	free(save);
 }
 
@@ -156,12 +199,10 @@ static uint8_t *chunk_new(struct kmcl_save *save, enum chunk_kind kind, uint64_t
 static NTSTATUS make_channel(struct kmcl_channel *ch, struct kmcl_save *save)
 {
 	uint8_t *b = chunk_new(save, CHUNK_CHANNEL, CHANNEL_BODY);
-	uint32_t flags = kmcl_is_pipe(ch) ? CHANNEL_IS_PIPE : 0;
+	uint32_t flags = save->flags | (kmcl_is_pipe(ch) ? CHANNEL_IS_PIPE : 0);
 
 	if (!b)
 		return STATUS_INSUFFICIENT_RESOURCES;
-	if (kmcl_link(ch) == KMCL_LINK_OPEN && atomic_load(&ch->in.failed))
-		flags |= CHANNEL_IS_FAILED;
 	memcpy(b, &ch->config.type, 16);
 	memcpy(b + 16, &ch->config.instance, 16);
 	vmbus_put32(b + 32, flags);
@@ -170,6 +211,16 @@ static NTSTATUS make_channel(struct kmcl_channel *ch, struct kmcl_save *save)
 	vmbus_put32(b + 44, save->answer_count);
 	vmbus_put32(b + 48, save->incoming_count);
 	vmbus_put32(b + 52, save->packet_count);
+	return STATUS_SUCCESS;
+}
+
+static NTSTATUS make_kept(struct kmcl_save *save, enum chunk_kind kind, const struct kept *kept)
+{
+	uint8_t *b = chunk_new(save, kind, kept->size);
+
+	if (!b)
+		return STATUS_INSUFFICIENT_RESOURCES;
+	memcpy(b, kept->body, kept->size);
 	return STATUS_SUCCESS;
 }
 
@@ -298,9 +349,13 @@ static NTSTATUS make_chunk(struct kmcl_channel *ch, struct kmcl_save *save)
 	if (i == 0)
 		status = make_channel(ch, save);
 	else if ((i -= 1) < save->answer_count)
-		status = make_answer(save, save->answers[i]);
+		status = save->answers[i].kept
+				 ? make_kept(save, CHUNK_ANSWER, save->answers[i].kept)
+				 : make_answer(save, save->answers[i].in);
 	else if ((i -= save->answer_count) < save->incoming_count)
-		status = make_incoming(save, save->incoming[i]);
+		status = save->incoming[i].kept
+				 ? make_kept(save, CHUNK_INCOMING, save->incoming[i].kept)
+				 : make_incoming(save, save->incoming[i].in);
 	else if ((i -= save->incoming_count) < save->packet_count)
 		status = make_packet(ch, save, i);
 	else

@@ -55,4 +55,24 @@ static inline uint32_t chunk_crc(const uint8_t *chunk, uint32_t size)
 	return crc32c(crc32c(crc, zero, sizeof(zero)), chunk + 20, size - 20);
 }
 
+/* A chunk that waits for the session. */
+struct kept {
+	struct kept *next;
+	uint32_t size;
+	uint64_t body[];
+};
+
+struct kmcl_restored {
+	bool complete, failed;
+	uint32_t next; /* number of the chunk that is expected */
+	uint32_t flags, generation;
+	uint32_t answer_count, incoming_count, packet_count;
+	struct kept *answers, **answers_tail;
+	struct kept *incoming, **incoming_tail;
+	/* the packet chunk whose callback runs */
+	const uint8_t *library;
+	uint32_t library_size;
+	struct kmcl_packet *packet; /* VmbPacketRestore has it */
+};
+
 #endif

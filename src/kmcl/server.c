@@ -88,9 +88,15 @@ static void guest_opens(struct nt_job *job)
 		return;
 	}
 	ch->opened_once = true;
-	kmcl_out_set_live(ch, true);
-	part_server_open_done(ch->offer, 0);
-	part_port_attach(&ch->port);
+	if (kmcl_save_stands(ch)) {
+		/* opened, but what is in the rings belongs to who restores the channel */
+		ch->detached = true;
+		part_server_open_done(ch->offer, 0);
+	} else {
+		kmcl_out_set_live(ch, true);
+		part_server_open_done(ch->offer, 0);
+		part_port_attach(&ch->port);
+	}
 	kmcl_session_start(ch);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "save_rig.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 static struct rig *the;
@@ -193,9 +194,16 @@ void rig_save(struct rig *r, uint32_t room)
 
 void rig_destroy_server(struct rig *r, void **bus, size_t *bus_size)
 {
+	struct part *part = r->pair.server->bus->part;
 	struct part_save_error error;
-	int code = part_server_save(r->pair.server->bus->part, bus, bus_size, &error);
+	int code;
 
+	for (unsigned int i = 0; i < 1000; i++) {
+		code = part_server_save(part, bus, bus_size, &error);
+		if (code != -EBUSY)
+			break;
+		kt_nap(1); /* just being opened or closed */
+	}
 	if (code)
 		fail_msg("%s", error.text);
 	kt_chan_free(r->pair.server);
