@@ -349,11 +349,24 @@ NTSTATUS nt_device_add(struct nt_driver *driver, PDEVICE_OBJECT pdo)
 	return status;
 }
 
+/* A device is gone whatever its driver says to that: who objects is surprised. */
+static bool consents(PDEVICE_OBJECT pdo)
+{
+	NTSTATUS status = send_pnp(pdo, IRP_MN_QUERY_REMOVE_DEVICE);
+
+	if (NT_SUCCESS(status) || status == STATUS_NOT_SUPPORTED)
+		return true;
+	kmcl_log(KMCL_LOG_WARNING, "nt", 0, 0,
+		 "%s: refuses the removal of a device (0x%08x), which goes nevertheless",
+		 nt_driver_name(nt_driver_of_device(pdo->AttachedDevice)), (unsigned int)status);
+	return false;
+}
+
 void nt_device_remove(PDEVICE_OBJECT pdo, bool surprise)
 {
 	if (!pdo->AttachedDevice)
 		return;
-	if (surprise)
+	if (surprise || !consents(pdo))
 		send_pnp(pdo, IRP_MN_SURPRISE_REMOVAL);
 	send_pnp(pdo, IRP_MN_REMOVE_DEVICE);
 }

@@ -91,7 +91,8 @@ void nt_pdo_interface_dereference(void *pdo);
 void *nt_pdo_context(PDEVICE_OBJECT device, const struct nt_bus_ops *ops);
 /** AddDevice, then IRP_MN_START_DEVICE. The status of whichever failed. PASSIVE_LEVEL, blocks. */
 NTSTATUS nt_device_add(struct nt_driver *driver, PDEVICE_OBJECT pdo);
-/** IRP_MN_SURPRISE_REMOVAL (if `surprise`), then IRP_MN_REMOVE_DEVICE to the stack on `pdo`.
+/** IRP_MN_QUERY_REMOVE_DEVICE, or IRP_MN_SURPRISE_REMOVAL if `surprise` or a driver objects; then
+ * IRP_MN_REMOVE_DEVICE to the stack on `pdo`.
  * Blocks. */
 void nt_device_remove(PDEVICE_OBJECT pdo, bool surprise);
 

@@ -165,6 +165,7 @@ struct wdf_request {
 	bool acknowledged; /* kept over a stop */
 	bool stopping;     /* EvtIoStop has been called and not answered */
 	PFN_WDF_REQUEST_CANCEL cancel;
+	bool cancelled; /* the callback has been taken to be called */
 	/* buffers made on demand: 0 input, 1 output */
 	struct wdf_memory *memory[2];
 	PMDL mdl[2];

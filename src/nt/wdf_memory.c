@@ -63,9 +63,10 @@ NTSTATUS WdfMemoryCreate(PWDF_OBJECT_ATTRIBUTES Attributes, POOL_TYPE PoolType, 
 
 	if (Buffer)
 		*Buffer = NULL;
+	if (Memory)
+		*Memory = NULL;
 	if (!driver || !Memory || !BufferSize)
 		return STATUS_INVALID_PARAMETER;
-	*Memory = NULL;
 	status = new_memory(driver, Attributes, &driver->object, &memory);
 	if (!NT_SUCCESS(status))
 		return status;

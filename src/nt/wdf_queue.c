@@ -133,6 +133,7 @@ static struct wdf_request *next_cancelable(struct wdf_queue *q, PFN_WDF_REQUEST_
 		r->irp->Cancel = TRUE;
 		*cancel = r->cancel;
 		r->cancel = NULL;
+		r->cancelled = true;
 		wdf_reference(r);
 		found = r;
 	}

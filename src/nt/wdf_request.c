@@ -400,6 +400,7 @@ static VOID cancel_owned(PDEVICE_OBJECT DeviceObject, PIRP Irp)
 	wdf_lock(r->object.driver);
 	cancel = r->cancel;
 	r->cancel = NULL;
+	r->cancelled = true;
 	wdf_unlock(r->object.driver);
 	if (cancel)
 		call_cancel(r, cancel);
@@ -466,7 +467,8 @@ NTSTATUS WdfRequestUnmarkCancelable(WDFREQUEST Request)
 		r->cancel = NULL;
 		status = STATUS_SUCCESS;
 	} else {
-		status = r->irp && r->irp->Cancel ? STATUS_CANCELLED : STATUS_INVALID_PARAMETER;
+		/* a routine that is gone from the IRP is on its way to the callback */
+		status = r->cancel || r->cancelled ? STATUS_CANCELLED : STATUS_INVALID_PARAMETER;
 	}
 	wdf_unlock(r->object.driver);
 	return status;
