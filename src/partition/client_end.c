@@ -397,6 +397,46 @@ static uint64_t time_to_sleep(const struct client_end *ce)
 	return ce->retry_at > now ? ce->retry_at - now : 0;
 }
 
+/* What the host knew of us is gone: channels are rescinded as if it had said so. */
+static void lose_host(struct part_endpoint *ep)
+{
+	struct client_end *ce = ep->cli;
+
+	client_monitor_stop(ep);
+	vmbus_client_lost(ce->c);
+	endpoint_share_interrupts(ep, NULL);
+	outgoing_clear(&ce->outgoing);
+	ce->retry_at = 0;
+	ce->tries = 0;
+	client_carry_out_actions(ep);
+}
+
+static int connect_locked(struct part_endpoint *ep)
+{
+	int error;
+
+	ep->cli->link = LINK_CONNECTING;
+	error = endpoint_errno(vmbus_client_connect(ep->cli->c));
+	client_carry_out_actions(ep);
+	return error;
+}
+
+/* A host that went away may come again, once nobody holds what it offered. */
+static void watch_host(struct part_endpoint *ep)
+{
+	struct client_end *ce = ep->cli;
+
+	if (!ep->guest->take_loss)
+		return;
+	if (ep->guest->take_loss(ep->transport)) {
+		lose_host(ep);
+		set_link(ep, LINK_LOST);
+		kmcl_log(KMCL_LOG_WARNING, PART_SUBSYSTEM, ep->id, 0, "the host went away");
+	}
+	if (ce->link == LINK_LOST && !ce->channels && ep->guest->is_up(ep->transport))
+		connect_locked(ep);
+}
+
 static void *client_messages(void *arg)
 {
 	struct part_endpoint *ep = arg;
@@ -406,6 +446,7 @@ static void *client_messages(void *arg)
 		uint64_t timeout, leave;
 		bool busy;
 
+		watch_host(ep);
 		post_waiting(ep);
 		client_carry_out_actions(ep);
 		busy = client_run_upcalls(ep);
@@ -480,16 +521,6 @@ static int start_synic(struct part_endpoint *ep)
 		if (!error)
 			error = listen_to_redirected(ep, i);
 	}
-	return error;
-}
-
-static int connect_locked(struct part_endpoint *ep)
-{
-	int error;
-
-	ep->cli->link = LINK_CONNECTING;
-	error = endpoint_errno(vmbus_client_connect(ep->cli->c));
-	client_carry_out_actions(ep);
 	return error;
 }
 
@@ -575,13 +606,7 @@ static int reconnect(struct part_endpoint *ep)
 	struct client_end *ce = ep->cli;
 	int error;
 
-	client_monitor_stop(ep);
-	vmbus_client_lost(ce->c);
-	endpoint_share_interrupts(ep, NULL);
-	outgoing_clear(&ce->outgoing);
-	ce->retry_at = 0;
-	ce->tries = 0;
-	client_carry_out_actions(ep);
+	lose_host(ep);
 	part_event_raise(&ep->messages);
 	while (ce->channels)
 		if (!endpoint_wait(ep))

@@ -68,6 +68,7 @@ enum client_link {
 	LINK_UP,
 	LINK_FAILED,
 	LINK_UNLOADED,
+	LINK_LOST, /* the host went away */
 };
 
 /* Offers and those who want some of them, by what they are wanted for. */

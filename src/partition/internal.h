@@ -152,6 +152,8 @@ const struct vmbus_allocator *endpoint_allocator(void);
 /* ---- server_end.c, client_end.c ---- */
 int server_end_start(struct part_endpoint *ep);
 void server_end_stop(struct part_endpoint *ep);
+/* Messages wait that the guest has not taken. */
+bool server_end_has_to_say(struct part_endpoint *ep);
 int client_end_start(struct part_endpoint *ep);
 void client_end_stop(struct part_endpoint *ep);
 int client_end_reset(struct part_endpoint *ep);

@@ -271,6 +271,17 @@ uint16_t hv_machine_signal(struct hv_machine *m, uint32_t connection_id, uint16_
 	return HV_STATUS_SUCCESS;
 }
 
+void hv_machine_doorbell(struct hv_machine *m, uint32_t dispatcher, uint32_t channel)
+{
+	if (!host_enter(m))
+		return;
+	if (dispatcher < m->host.dispatchers && channel < HV_EVENT_FLAGS) {
+		hv_flag_set(m->host.doorbells[dispatcher], channel);
+		part_event_raise(m->host.events[dispatcher]);
+	}
+	host_leave(m);
+}
+
 /* ---- resets ---- */
 
 static bool take_reset(void *transport)

@@ -65,6 +65,8 @@ extern const struct part_host_ops hv_machine_ops;
 uint16_t hv_machine_post(struct hv_machine *m, const struct hv_message *message);
 /** HvSignalEvent: an enum hv_status. Any thread; takes no lock. */
 uint16_t hv_machine_signal(struct hv_machine *m, uint32_t connection_id, uint16_t flag);
+/** Rings a bound channel's doorbell. Any thread; takes no lock. */
+void hv_machine_doorbell(struct hv_machine *m, uint32_t dispatcher, uint32_t channel);
 /** The VP's message and event flag page, 0: none. The pages' SINT 2 is let through and no other.
  *  -EINVAL: no such VP, or no page of guest memory; nothing changed. */
 int hv_machine_enable_synic(struct hv_machine *m, uint32_t vp, uint64_t simp_gpa,

@@ -106,7 +106,11 @@ static void signal_host(struct part_port *port)
 		return;
 	}
 	part_capture_signal(port, true, page && port->peer.shared ? PART_CAPTURE_SHARED : 0);
-	ep->guest->signal_event(ep->transport, port->peer.connection_id, 0);
+	if (ep->guest->signal_flag)
+		ep->guest->signal_flag(ep->transport, port->dispatcher,
+				       page && port->peer.shared ? 0 : (uint16_t)port->event_flag);
+	else
+		ep->guest->signal_event(ep->transport, port->peer.connection_id, 0);
 }
 
 /*

@@ -235,6 +235,8 @@ static int bind_signals(struct part_server_channel *ch, const struct vmbus_serve
 				    ch->port->relid);
 	if (error)
 		unwatch_monitor(ch);
+	else if (ep->host->bind_flag && a->open.event_flag != ch->port->relid)
+		ep->host->bind_flag(ep->transport, ch->port->relid, a->open.event_flag);
 	return error;
 }
 
@@ -453,6 +455,16 @@ static void capture_received(struct part_endpoint *ep, const struct hv_message *
 	};
 
 	part_capture_message(ep, &c);
+}
+
+bool server_end_has_to_say(struct part_endpoint *ep)
+{
+	bool more;
+
+	pthread_mutex_lock(&ep->lock);
+	more = ep->srv && (ep->srv->outgoing.head || ep->srv->action_held);
+	pthread_mutex_unlock(&ep->lock);
+	return more;
 }
 
 static bool receive(struct part_endpoint *ep)

@@ -97,10 +97,16 @@ struct part_host_ops {
 	int (*bind_port)(void *transport, uint32_t connection_id, uint32_t dispatcher,
 			 uint32_t channel);
 	void (*unbind_port)(void *transport, uint32_t connection_id);
+	/** The guest signals this channel, bound just now, by a flag of its choice. NULL: it
+	 * signals by connection id alone. */
+	void (*bind_flag)(void *transport, uint32_t channel, uint16_t flag);
 	/** True, once, for every reset that the guest asked for; reset_done lets the guest go on.
 	 */
 	bool (*take_reset)(void *transport);
 	void (*reset_done)(void *transport);
+	/** A guest that takes no messages is owed more than the bound: nothing more is kept for it.
+	 *  NULL: the transport cannot be rid of it. */
+	void (*flooded)(void *transport);
 };
 
 /** The guest end's lines, one of each a VP. */
@@ -123,9 +129,17 @@ struct part_guest_ops {
 	uint16_t (*post_message)(void *transport, const struct hv_message *message);
 	/** HvSignalEvent. */
 	uint16_t (*signal_event)(void *transport, uint32_t connection_id, uint16_t flag);
+	/** Where channels are signalled by event flags toward the host too: in place of
+	 *  signal_event, which is NULL there. Flag 0: look at the interrupt page. */
+	void (*signal_flag)(void *transport, uint32_t vp, uint16_t flag);
 	void (*end_of_message)(void *transport, uint32_t vp);
 	/** A reset of the partition. Blocks until the host has let go of everything. */
 	void (*reset)(void *transport);
+	/** True, once, each time the host went away; the `messages` line is raised. NULL: it does
+	 *  not. */
+	bool (*take_loss)(void *transport);
+	/** Whether a host is there, after a loss: the line is raised when one has come. */
+	bool (*is_up)(void *transport);
 };
 
 #endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file
+ * The transport across processes: vmbus-user, version 1 (docs/vmbus-user.md). A host serves each
+ * connection as a partition of its own.
+ *
+ * A connection has two threads: one for its socket, one that hears the guest's signals. Neither
+ * waits for anything that another partition can hold.
+ */
+#ifndef PARTITION_USER_H
+#define PARTITION_USER_H
+
+#include "partition/partition.h"
+
+/* ---- the host's end ---- */
+
+struct user_host;
+
+struct user_host_options {
+	struct part_options part;  /**< of each partition; processors come from the guest */
+	uint64_t memory_limit;     /**< bytes that a guest may show us; 0: 64 GiB */
+	uint32_t hello_timeout_ms; /**< for the first packet; 0: 10 s */
+	/** The guest said HELLO: its partition is there and its drivers may be started. Called on
+	 *  the connection's thread; nothing of the guest is read until it returns. False: hang up.
+	 */
+	bool (*joined)(void *owner, struct part *part);
+	/** The connection is over; called once, on its thread, after everything was reset, and only
+	 *  if `joined` was. Drivers let go of the partition here. */
+	void (*left)(void *owner, struct part *part);
+	/** The last call for this connection, whatever became of it: `owner` is free. */
+	void (*gone)(void *owner);
+	void *owner;
+};
+
+/** Serves a connected socket, which it takes over, also on failure. */
+int user_host_serve(int fd, const struct user_host_options *options, struct user_host **host);
+/** Ends the connection in order: offers are withdrawn by `left`, then the socket is closed. Returns
+ *  at once; `gone` follows. */
+void user_host_end(struct user_host *host);
+/** After `gone`. Waits for the thread. */
+void user_host_join(struct user_host *host);
+
+/* ---- the guest's end ---- */
+
+struct user_guest_options {
+	struct part_options part;
+	/** Tries again while nobody listens at the path, for so long. 0: no. */
+	uint32_t wait_ms;
+	bool reconnect; /**< when the host goes away: connect to the next one that listens there */
+};
+
+/** Connects to the socket at `path`; the partition's client end begins to connect. -ENOENT,
+ *  -ECONNREFUSED: nobody listens; -EPROTO: who listens speaks something else; -ETIMEDOUT;
+ *  *why is a sentence in a static place. */
+int user_guest_create(const char *path, const struct user_guest_options *options,
+		      struct part **part, const char **why);
+
+#endif

@@ -1,0 +1,821 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A guest at the other end of a socket, as the host's end sees it.
+ *
+ * The connection's thread reads packets one at a time and answers them; what it cannot do now (an
+ * answer that finds no room, a message that finds no buffer, a reset under way) holds up the next
+ * packet of this guest and nothing else. Messages for the guest are sent by the end's message
+ * thread itself. Signals of the guest are heard by a second thread, through epoll alone: nothing is
+ * read from the guest's descriptors, so that nothing a guest does to them can make us wait.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "partition/internal.h"
+#include "partition/machine.h"
+#include "partition/ringer.h"
+#include "partition/user.h"
+#include "partition/user_wire.h"
+#include "vmbus/wire.h"
+
+#define MEMORY_LIMIT     (64ull << 30)
+#define HELLO_TIMEOUT_MS 10000u
+#define MAX_CHANNELS     2047u
+#define STOP             UINT64_MAX /* among the epoll's words: a VP else */
+#define NO_PLACE         0xffffu
+#define FAREWELL_MS      1000u
+
+struct user_vp {
+	int to_host, to_guest;
+	struct hv_flags *signals;
+	atomic_bool present;
+};
+
+/* A channel whose flag the guest may set; several may have one flag. By channel id. */
+struct flag_place {
+	uint16_t next, flag, dispatcher;
+	bool bound;
+	uint32_t connection_id;
+};
+
+struct user_host {
+	struct hv_machine machine;
+	struct part_host_ops ops;
+	struct user_host_options options;
+	int fd, wake, stop, listener;
+	struct ringer ringer;
+	struct part *part;
+	pthread_t thread, hearer;
+	bool hearing;
+	atomic_bool end; /* asked to end in order */
+
+	struct user_vp vp[USER_VPS_MAX];
+	uint64_t memory;
+
+	/* The socket's thread alone. */
+	struct user_packet in, answer;
+	bool answer_waits; /* `answer` found no room */
+	bool post_waits;   /* `in` is a POST that found no buffer */
+	bool reset_waits;  /* `in` is a RESET that came upon another */
+	bool reset_owed;   /* RESET_DONE is to be said */
+	bool over;
+
+	atomic_bool want_out;            /* a message for the guest found no room */
+	atomic_uint reset_taken, resets; /* resets begun and ended by the end */
+	atomic_bool flooded;
+
+	/* Flags to channels: the end's message thread binds, the hearer looks. */
+	struct spin_lock flags_lock;
+	uint16_t head[HV_EVENT_FLAGS];
+	struct flag_place place[HV_EVENT_FLAGS];
+	atomic_ullong dropped_signals, dropped_messages;
+};
+
+static void wake(struct user_host *h)
+{
+	uint64_t one = 1;
+
+	if (write(h->wake, &one, sizeof(one)) < 0)
+		return; /* its counter is full: it is awake */
+}
+
+/* ---- host operations ---- */
+
+static bool take_message(void *transport, struct hv_message *message)
+{
+	struct user_host *h = transport;
+	bool taken = hv_machine_ops.take_message(transport, message);
+
+	if (taken)
+		wake(h);
+	return taken;
+}
+
+static int deliver(void *transport, uint32_t vp, uint8_t sint, const void *payload, size_t size)
+{
+	struct user_host *h = transport;
+	struct user_packet p;
+	int error;
+
+	if (vp >= USER_VPS_MAX || !atomic_load(&h->vp[vp].present)) {
+		atomic_fetch_add(&h->dropped_messages, 1);
+		return -ENODEV;
+	}
+	user_packet_init(&p, USER_MESSAGE, USER_MESSAGE_SIZE + (uint32_t)size);
+	vmbus_put32(p.data + 8, vp);
+	vmbus_put32(p.data + 12, sint);
+	vmbus_put32(p.data + 16, HV_MESSAGE_TYPE_VMBUS);
+	vmbus_put32(p.data + 20, (uint32_t)size);
+	memcpy(p.data + USER_MESSAGE_SIZE, payload, size);
+	error = user_send(h->fd, &p);
+	if (error != -EAGAIN)
+		return 0; /* or the guest is gone, which its thread sees */
+	atomic_store(&h->want_out, true);
+	wake(h);
+	return -EAGAIN;
+}
+
+static int set_flag(void *transport, uint32_t vp, uint8_t sint, uint16_t flag)
+{
+	struct user_host *h = transport;
+	uint8_t *siefp;
+
+	if (vp >= USER_VPS_MAX || !atomic_load(&h->vp[vp].present)) {
+		atomic_fetch_add(&h->dropped_signals, 1);
+		return -ENODEV;
+	}
+	siefp = atomic_load(&h->machine.vp[vp].siefp);
+	if (sint >= SYNIC_SINTS || flag >= HV_EVENT_FLAGS)
+		return -ENODEV;
+	/* Rung whatever the flag was: that is what the guest is promised. */
+	hv_flag_set(synic_flags(siefp, sint), flag);
+	ringer_ring(&h->ringer, h->vp[vp].to_guest);
+	return 0;
+}
+
+static void unlink_place(struct user_host *h, uint16_t channel)
+{
+	uint16_t *link = &h->head[h->place[channel].flag];
+
+	while (*link != channel && *link != NO_PLACE)
+		link = &h->place[*link].next;
+	if (*link == channel)
+		*link = h->place[channel].next;
+	h->place[channel].bound = false;
+}
+
+static void link_place(struct user_host *h, uint16_t channel, uint16_t flag)
+{
+	h->place[channel].flag = flag;
+	h->place[channel].next = h->head[flag];
+	h->place[channel].bound = true;
+	h->head[flag] = channel;
+}
+
+static int bind_port(void *transport, uint32_t connection_id, uint32_t dispatcher, uint32_t channel)
+{
+	struct user_host *h = transport;
+	int error = hv_machine_ops.bind_port(transport, connection_id, dispatcher, channel);
+
+	if (error)
+		return error;
+	spin_lock(&h->flags_lock);
+	h->place[channel].dispatcher = (uint16_t)dispatcher;
+	h->place[channel].connection_id = connection_id;
+	link_place(h, (uint16_t)channel, (uint16_t)channel);
+	spin_unlock(&h->flags_lock);
+	return 0;
+}
+
+static void bind_flag(void *transport, uint32_t channel, uint16_t flag)
+{
+	struct user_host *h = transport;
+
+	spin_lock(&h->flags_lock);
+	if (channel < HV_EVENT_FLAGS && flag < HV_EVENT_FLAGS && h->place[channel].bound) {
+		unlink_place(h, (uint16_t)channel);
+		link_place(h, (uint16_t)channel, flag);
+	}
+	spin_unlock(&h->flags_lock);
+}
+
+static void unbind_port(void *transport, uint32_t connection_id)
+{
+	struct user_host *h = transport;
+
+	hv_machine_ops.unbind_port(transport, connection_id);
+	spin_lock(&h->flags_lock);
+	for (uint32_t i = 0; i < HV_EVENT_FLAGS; i++)
+		if (h->place[i].bound && h->place[i].connection_id == connection_id)
+			unlink_place(h, (uint16_t)i);
+	spin_unlock(&h->flags_lock);
+}
+
+static bool take_reset(void *transport)
+{
+	struct user_host *h = transport;
+	bool taken = hv_machine_ops.take_reset(transport);
+
+	if (taken) {
+		atomic_fetch_add(&h->reset_taken, 1);
+		wake(h);
+	}
+	return taken;
+}
+
+static void reset_done(void *transport)
+{
+	struct user_host *h = transport;
+
+	hv_machine_ops.reset_done(transport);
+	atomic_fetch_add(&h->resets, 1);
+	wake(h);
+}
+
+static void flooded(void *transport)
+{
+	struct user_host *h = transport;
+
+	atomic_store(&h->flooded, true);
+	wake(h);
+}
+
+/* ---- hearing the guest ---- */
+
+static void ring_channels(struct user_host *h, uint16_t flag)
+{
+	spin_lock(&h->flags_lock);
+	for (uint16_t c = h->head[flag]; c != NO_PLACE; c = h->place[c].next)
+		hv_machine_doorbell(&h->machine, h->place[c].dispatcher, c);
+	spin_unlock(&h->flags_lock);
+}
+
+static void hear_vp(struct user_host *h, struct hv_flags *signals)
+{
+	for (uint32_t word = 0; word < HV_FLAG_WORDS; word++) {
+		uint64_t bits = hv_flags_take(signals, word);
+
+		for (; bits; bits &= bits - 1)
+			ring_channels(h, (uint16_t)(word * 64 + (uint32_t)__builtin_ctzll(bits)));
+	}
+}
+
+static void *hear(void *arg)
+{
+	struct user_host *h = arg;
+	struct epoll_event events[16];
+
+	for (;;) {
+		int count = epoll_wait(h->listener, events, 16, -1);
+
+		for (int i = 0; i < count; i++) {
+			if (events[i].data.u64 == STOP)
+				return NULL;
+			hear_vp(h, h->vp[events[i].data.u64].signals);
+		}
+	}
+}
+
+/* ---- answers ---- */
+
+static void send_answer(struct user_host *h)
+{
+	int error = user_send(h->fd, &h->answer);
+
+	h->answer_waits = error == -EAGAIN;
+	if (error == -EPIPE)
+		h->over = true;
+}
+
+static void say_error(struct user_host *h, uint32_t status, uint32_t op, const char *text)
+{
+	size_t size = strlen(text);
+
+	user_packet_init(&h->answer, USER_ERROR, USER_ERROR_SIZE + (uint32_t)size);
+	vmbus_put32(h->answer.data + 8, status);
+	vmbus_put32(h->answer.data + 12, op);
+	memcpy(h->answer.data + USER_ERROR_SIZE, text, size);
+	send_answer(h);
+}
+
+/* The connection is over; the guest is told why if there is room to tell it. */
+static void fail(struct user_host *h, uint32_t status, const char *text)
+{
+	uint32_t op = h->in.size < USER_HEADER ? 0 : user_op(&h->in);
+
+	KMCL_LOG_PEER(KMCL_LOG_WARNING, PART_SUBSYSTEM, h->machine.partition, 0,
+		      "guest dropped: %s (op %#x)", text, op);
+	say_error(h, status, op, text);
+	h->answer_waits = false;
+	h->over = true;
+}
+
+static void violate(struct user_host *h, const char *text)
+{
+	fail(h, USER_STATUS_INVALID_PARAMETER, text);
+}
+
+/* ---- packets ---- */
+
+static void take_memory(struct user_host *h, struct user_packet *p)
+{
+	uint64_t gpa = vmbus_get64(p->data + 8), size = vmbus_get64(p->data + 16);
+	uint64_t offset = vmbus_get64(p->data + 24);
+	uint64_t left = h->options.memory_limit - h->memory;
+	int error = size > left ? -EPERM : 0;
+
+	if (!error || (gpa | size | offset) % PART_PAGE_SIZE) {
+		error = part_host_memory(h->part, p->fds[0], gpa, size, offset);
+		p->fd_count = 0;
+	}
+	user_close_fds(p);
+	if (error == -EINVAL || error == -EEXIST || error == -E2BIG) {
+		violate(h, error == -EEXIST  ? "MEMORY: the range overlaps another"
+			   : error == -E2BIG ? "MEMORY: more than 64 ranges"
+					     : "MEMORY: no range of whole pages");
+		return;
+	}
+	if (!error)
+		h->memory += size;
+	user_packet_init(&h->answer, USER_MEMORY_ACK, USER_MEMORY_ACK_SIZE);
+	vmbus_put32(h->answer.data + 8, !error            ? 0
+					: error == -EPERM ? USER_STATUS_INVALID_PARAMETER
+							  : USER_STATUS_INSUFFICIENT_RESOURCES);
+	vmbus_put64(h->answer.data + 16, gpa);
+	send_answer(h);
+}
+
+static const char *synic_fault(struct user_host *h, const struct user_packet *p)
+{
+	uint32_t vp = vmbus_get32(p->data + 8);
+	uint64_t flags = vmbus_get64(p->data + 16), signals = vmbus_get64(p->data + 24);
+
+	if (vmbus_get32(p->data + 12))
+		return "SYNIC: reserved bits are set";
+	if (vp >= h->machine.vps)
+		return "SYNIC: no such VP";
+	if (atomic_load(&h->vp[vp].present))
+		return "SYNIC: the VP has one";
+	if ((flags | signals) % PART_PAGE_SIZE ||
+	    !memory_at(&h->part->server.memory, flags, PART_PAGE_SIZE) ||
+	    !memory_at(&h->part->server.memory, signals, PART_PAGE_SIZE))
+		return "SYNIC: a page that is not in memory";
+	/* Rings once too often, which does no harm. */
+	if (!ringer_ring(&h->ringer, p->fds[0]) || !ringer_ring(&h->ringer, p->fds[1]))
+		return "SYNIC: a descriptor that is no eventfd";
+	return NULL;
+}
+
+static void take_synic(struct user_host *h, struct user_packet *p)
+{
+	const char *fault = synic_fault(h, p);
+	uint32_t vp = vmbus_get32(p->data + 8);
+	struct user_vp *v = &h->vp[vp % USER_VPS_MAX];
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = vp};
+
+	if (fault) {
+		user_close_fds(p);
+		violate(h, fault);
+		return;
+	}
+	v->to_host = p->fds[0];
+	v->to_guest = p->fds[1];
+	p->fd_count = 0;
+	v->signals = memory_at(&h->part->server.memory, vmbus_get64(p->data + 24), PART_PAGE_SIZE);
+	atomic_store(&h->machine.vp[vp].siefp,
+		     (uint8_t *)memory_at(&h->part->server.memory, vmbus_get64(p->data + 16),
+					  PART_PAGE_SIZE));
+	atomic_store(&v->present, true);
+	/* One description for several VPs is one entry, so each VP listens through its own copy. */
+	if (epoll_ctl(h->listener, EPOLL_CTL_ADD, v->to_host, &event)) {
+		fail(h, USER_STATUS_INSUFFICIENT_RESOURCES, "SYNIC: out of resources");
+		return;
+	}
+	user_packet_init(&h->answer, USER_SYNIC_ACK, USER_SYNIC_ACK_SIZE);
+	vmbus_put32(h->answer.data + 12, vp);
+	send_answer(h);
+}
+
+static void take_post(struct user_host *h, const struct user_packet *p)
+{
+	struct hv_message m = {
+		.connection_id = vmbus_get32(p->data + 8),
+		.type = vmbus_get32(p->data + 12),
+		.size = p->size - USER_POST_SIZE,
+	};
+	uint16_t status;
+
+	if (m.size > HV_MESSAGE_MAX) {
+		violate(h, "POST: a payload of more than 240 bytes");
+		return;
+	}
+	memcpy(m.payload, p->data + USER_POST_SIZE, m.size);
+	status = hv_machine_post(&h->machine, &m);
+	h->post_waits = status == HV_STATUS_INSUFFICIENT_BUFFERS;
+	if (status && !h->post_waits)
+		say_error(h, status, USER_POST,
+			  status == HV_STATUS_INVALID_CONNECTION_ID
+				  ? "POST: no such connection id"
+				  : "POST: a message type other than 1");
+}
+
+static void take_reset_packet(struct user_host *h)
+{
+	/* One at a time: each gets its RESET_DONE. */
+	h->reset_waits = h->reset_owed;
+	if (h->reset_waits)
+		return;
+	h->reset_owed = true;
+	hv_machine_ask_reset(&h->machine);
+}
+
+struct packet_rule {
+	uint32_t op, least, most, fds;
+};
+
+static const struct packet_rule rules[] = {
+	{USER_MEMORY, USER_MEMORY_SIZE, USER_MEMORY_SIZE, 1},
+	{USER_SYNIC, USER_SYNIC_SIZE, USER_SYNIC_SIZE, 2},
+	{USER_POST, USER_POST_SIZE, USER_PACKET_MAX, 0},
+	{USER_RESET, USER_RESET_SIZE, USER_RESET_SIZE, 0},
+};
+
+static const char *packet_fault(const struct user_packet *p)
+{
+	uint32_t op = user_op(p);
+
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+		if (rules[i].op != op)
+			continue;
+		if (p->size < rules[i].least || p->size > rules[i].most)
+			return "a packet of the wrong size";
+		return p->fd_count == rules[i].fds ? NULL : "a wrong number of descriptors";
+	}
+	return op == USER_HELLO ? "a second HELLO" : "an unknown op";
+}
+
+static void take_packet(struct user_host *h, struct user_packet *p)
+{
+	const char *fault = packet_fault(p);
+
+	if (fault) {
+		user_close_fds(p);
+		violate(h, fault);
+		return;
+	}
+	switch (user_op(p)) {
+	case USER_MEMORY:
+		take_memory(h, p);
+		break;
+	case USER_SYNIC:
+		take_synic(h, p);
+		break;
+	case USER_POST:
+		take_post(h, p);
+		break;
+	case USER_RESET:
+		take_reset_packet(h);
+		break;
+	}
+}
+
+/* ---- the connection's thread ---- */
+
+static bool may_read(struct user_host *h)
+{
+	/* What comes after a reset belongs to the bus after it. */
+	bool reset_begins = h->reset_owed && hv_machine_resetting(&h->machine) &&
+			    atomic_load(&h->reset_taken) == atomic_load(&h->resets);
+
+	return !h->answer_waits && !h->post_waits && !h->reset_waits && !reset_begins;
+}
+
+static void say_reset_done(struct user_host *h)
+{
+	if (!h->reset_owed || h->answer_waits || hv_machine_resetting(&h->machine))
+		return;
+	h->reset_owed = false;
+	user_packet_init(&h->answer, USER_RESET_DONE, USER_RESET_DONE_SIZE);
+	send_answer(h);
+}
+
+static void catch_up(struct user_host *h)
+{
+	if (h->answer_waits)
+		send_answer(h);
+	say_reset_done(h);
+	if (!h->answer_waits && h->post_waits)
+		take_post(h, &h->in);
+	if (!h->answer_waits && h->reset_waits && !h->reset_owed)
+		take_reset_packet(h);
+	if (atomic_load(&h->flooded) && !h->over)
+		fail(h, USER_STATUS_INSUFFICIENT_RESOURCES, "the guest does not read its messages");
+}
+
+static void read_packet(struct user_host *h)
+{
+	const char *why;
+
+	switch (user_receive(h->fd, &h->in, &why)) {
+	case USER_RECEIVED:
+		take_packet(h, &h->in);
+		break;
+	case USER_BAD:
+		violate(h, why);
+		break;
+	case USER_HUNG_UP:
+		h->over = true;
+		break;
+	case USER_NOTHING:
+		break;
+	}
+}
+
+static void drain_wake(struct user_host *h)
+{
+	uint64_t count;
+
+	if (read(h->wake, &count, sizeof(count)) < 0)
+		return; /* was drained */
+}
+
+/* Waits for what can be done next. */
+static void wait_for_work(struct user_host *h, int timeout_ms)
+{
+	bool out = h->answer_waits || atomic_load(&h->want_out);
+	struct pollfd fds[2] = {
+		{.fd = h->fd,
+		 .events = (short)((may_read(h) ? POLLIN : 0) | (out ? POLLOUT : 0) | POLLRDHUP)},
+		{.fd = h->wake, .events = POLLIN},
+	};
+
+	if (poll(fds, 2, timeout_ms) <= 0)
+		return;
+	if (fds[1].revents)
+		drain_wake(h);
+	if (fds[0].revents & (POLLHUP | POLLERR))
+		h->over = true;
+	else if (fds[0].revents & POLLIN && may_read(h))
+		read_packet(h);
+	else if (fds[0].revents & POLLRDHUP && may_read(h))
+		h->over = true;
+	if (fds[0].revents & POLLOUT && atomic_exchange(&h->want_out, false))
+		hv_machine_look(&h->machine);
+}
+
+static void serve(struct user_host *h)
+{
+	while (!h->over && !atomic_load(&h->end)) {
+		wait_for_work(h, -1);
+		if (!h->over)
+			catch_up(h);
+	}
+}
+
+/* ---- HELLO ---- */
+
+static const char *hello_fault(const struct user_packet *p)
+{
+	if (user_op(p) != USER_HELLO)
+		return "an op before HELLO";
+	if (p->size != USER_HELLO_SIZE)
+		return "a packet of the wrong size";
+	return p->fd_count ? "a wrong number of descriptors" : NULL;
+}
+
+static void acknowledge_hello(struct user_host *h, uint32_t status)
+{
+	user_packet_init(&h->answer, USER_HELLO_ACK, USER_HELLO_ACK_SIZE);
+	vmbus_put32(h->answer.data + 8, USER_VERSION);
+	vmbus_put32(h->answer.data + 12, status);
+	vmbus_put32(h->answer.data + 16, h->options.part.limits.channels
+						 ? h->options.part.limits.channels
+						 : MAX_CHANNELS);
+	send_answer(h);
+}
+
+static bool receive_hello(struct user_host *h)
+{
+	uint64_t until = clock_now_ns() + h->options.hello_timeout_ms * 1000000ull;
+	const char *why = NULL;
+
+	while (!atomic_load(&h->end)) {
+		struct pollfd fds[2] = {{.fd = h->fd, .events = POLLIN},
+					{.fd = h->wake, .events = POLLIN}};
+		uint64_t now = clock_now_ns();
+		enum user_receive got;
+
+		if (now >= until)
+			return false;
+		poll(fds, 2, (int)((until - now) / 1000000u) + 1);
+		got = user_receive(h->fd, &h->in, &why);
+		if (got == USER_NOTHING)
+			continue;
+		if (got == USER_HUNG_UP)
+			return false;
+		if (got == USER_RECEIVED)
+			why = hello_fault(&h->in);
+		if (!why)
+			return true;
+		user_close_fds(&h->in);
+		violate(h, why);
+		return false;
+	}
+	return false;
+}
+
+/* The number of VPs that the guest has, or 0: the connection is over. */
+static uint32_t greet(struct user_host *h)
+{
+	uint32_t vps;
+
+	if (!receive_hello(h))
+		return 0;
+	vps = vmbus_get32(h->in.data + 12);
+	if (vmbus_get32(h->in.data + 8) != USER_VERSION) {
+		acknowledge_hello(h, USER_STATUS_NOT_SUPPORTED);
+		return 0;
+	}
+	if (!vps || vps > USER_VPS_MAX || vmbus_get64(h->in.data + 16)) {
+		violate(h, "HELLO: VPs or features that there are not");
+		return 0;
+	}
+	return vps;
+}
+
+/* ---- life ---- */
+
+static void no_interrupt(void *transport, uint32_t vp, uint8_t sint, bool message)
+{
+}
+
+static void end_transport(void *transport)
+{
+	/* What is here goes with the connection, which outlives its partition. */
+}
+
+static bool start_partition(struct user_host *h, uint32_t vps)
+{
+	struct part_transport transport = {
+		.transport = h, .host = &h->ops, .destroy = end_transport};
+
+	h->options.part.vps = vps;
+	if (part_new(&h->options.part, &h->part))
+		return false;
+	hv_machine_init(&h->machine, h->part->id, &h->part->server.memory, vps, no_interrupt);
+	if (part_start_host(h->part, &transport))
+		return false;
+	h->hearing = !part_thread_create(&h->hearer, hear, h, "kmcl-user-hear");
+	return h->hearing;
+}
+
+static void stop_hearing(struct user_host *h)
+{
+	uint64_t one = 1;
+
+	if (!h->hearing)
+		return;
+	if (write(h->stop, &one, sizeof(one)) == sizeof(one))
+		pthread_join(h->hearer, NULL);
+	h->hearing = false;
+}
+
+/* What an end in order has to say is said, if the guest listens. */
+static void say_farewell(struct user_host *h)
+{
+	uint64_t until = clock_now_ns() + FAREWELL_MS * 1000000ull;
+
+	while (server_end_has_to_say(&h->part->server) && clock_now_ns() < until && !h->over) {
+		wait_for_work(h, 10);
+		hv_machine_look(&h->machine);
+	}
+}
+
+static void host_guest(struct user_host *h)
+{
+	if (!h->options.joined(h->options.owner, h->part)) {
+		fail(h, USER_STATUS_INSUFFICIENT_RESOURCES, "the host's drivers did not start");
+		return;
+	}
+	acknowledge_hello(h, 0);
+	serve(h);
+	if (h->over)
+		hv_machine_reset(&h->machine);
+	h->options.left(h->options.owner, h->part);
+	if (!h->over)
+		say_farewell(h);
+}
+
+/* The guest reads our last words before it sees the end: what it has sent is thrown away first. */
+static void hang_up(struct user_host *h)
+{
+	const char *why;
+	enum user_receive got;
+
+	shutdown(h->fd, SHUT_RDWR);
+	do {
+		got = user_receive(h->fd, &h->in, &why);
+		if (got == USER_RECEIVED)
+			user_close_fds(&h->in);
+	} while (got == USER_RECEIVED || got == USER_BAD);
+	close(h->fd);
+	h->fd = -1;
+}
+
+static void *connection(void *arg)
+{
+	struct user_host *h = arg;
+	uint32_t vps = greet(h);
+
+	if (vps) {
+		if (start_partition(h, vps))
+			host_guest(h);
+		else
+			fail(h, USER_STATUS_INSUFFICIENT_RESOURCES, "out of resources");
+	}
+	hang_up(h);
+	stop_hearing(h);
+	if (h->part)
+		part_destroy(h->part);
+	if (vps)
+		hv_machine_destroy(&h->machine);
+	h->options.gone(h->options.owner);
+	return NULL;
+}
+
+static void take_options(struct user_host *h, const struct user_host_options *options)
+{
+	h->options = *options;
+	if (!h->options.memory_limit)
+		h->options.memory_limit = MEMORY_LIMIT;
+	if (!h->options.hello_timeout_ms)
+		h->options.hello_timeout_ms = HELLO_TIMEOUT_MS;
+	h->ops = hv_machine_ops;
+	h->ops.take_message = take_message;
+	h->ops.deliver = deliver;
+	h->ops.set_flag = set_flag;
+	h->ops.bind_port = bind_port;
+	h->ops.bind_flag = bind_flag;
+	h->ops.unbind_port = unbind_port;
+	h->ops.take_reset = take_reset;
+	h->ops.reset_done = reset_done;
+	h->ops.flooded = flooded;
+	for (uint32_t i = 0; i < HV_EVENT_FLAGS; i++)
+		h->head[i] = NO_PLACE;
+	for (uint32_t i = 0; i < USER_VPS_MAX; i++)
+		h->vp[i].to_host = h->vp[i].to_guest = -1;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static void release(struct user_host *h)
+{
+	close_fd(h->fd);
+	close_fd(h->wake);
+	close_fd(h->stop);
+	close_fd(h->listener);
+	for (uint32_t i = 0; i < USER_VPS_MAX; i++) {
+		close_fd(h->vp[i].to_host);
+		close_fd(h->vp[i].to_guest);
+	}
+	ringer_destroy(&h->ringer);
+	free(h);
+}
+
+static int open_fds(struct user_host *h)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = STOP};
+
+	h->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	h->stop = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	h->listener = epoll_create1(EPOLL_CLOEXEC);
+	if (h->wake < 0 || h->stop < 0 || h->listener < 0 ||
+	    epoll_ctl(h->listener, EPOLL_CTL_ADD, h->stop, &event))
+		return -errno;
+	return ringer_init(&h->ringer);
+}
+
+int user_host_serve(int fd, const struct user_host_options *options, struct user_host **host)
+{
+	struct user_host *h = calloc(1, sizeof(*h));
+	int error;
+
+	if (!h) {
+		close(fd);
+		return -ENOMEM;
+	}
+	h->wake = h->stop = h->listener = -1;
+	h->fd = fd;
+	take_options(h, options);
+	error = open_fds(h);
+	if (!error) {
+		*host = h;
+		error = part_thread_create(&h->thread, connection, h, "kmcl-user");
+	}
+	if (error)
+		release(h);
+	return error;
+}
+
+void user_host_end(struct user_host *host)
+{
+	atomic_store(&host->end, true);
+	wake(host);
+}
+
+void user_host_join(struct user_host *host)
+{
+	pthread_join(host->thread, NULL);
+	release(host);
+}
