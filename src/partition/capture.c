@@ -122,14 +122,12 @@ static void write_record(struct part_capture *c, struct capture_lane *l, struct 
 
 	if (capture_file_record(&c->file, r, dropped))
 		l->told += dropped;
-	else
-		c->lost++;
 	take(l, r);
 }
 
 static uint64_t drops(struct part_capture *c)
 {
-	uint64_t dropped = c->lost;
+	uint64_t dropped = c->file.lost;
 
 	for (uint32_t i = 0; i < CAPTURE_LANES; i++)
 		dropped += atomic_load_explicit(&c->lanes[i].dropped, memory_order_relaxed);
@@ -150,12 +148,11 @@ static bool half_full(struct part_capture *c)
 }
 
 /*
- * Writes what is older than a time that is taken before any lane is looked at. A lane that is found
- * empty is not looked at again: what comes there later is younger, or within the slack.
+ * Writes what is older than `horizon`, a time from before any lane is looked at. A lane that is
+ * found empty is not looked at again: what comes there later is younger, or within the slack.
  */
-static bool pass(struct part_capture *c, bool all)
+static bool pass(struct part_capture *c, uint64_t horizon)
 {
-	uint64_t horizon = clock_now_ns() - (all || half_full(c) ? 0 : SLACK_NS);
 	struct capture_record *next[CAPTURE_LANES];
 	bool any = false;
 
@@ -210,7 +207,9 @@ static void *write_records(void *arg)
 	bool told = false;
 
 	while (!atomic_load(&c->stop)) {
-		idle = pass(c, false) ? 0 : idle + 1;
+		uint64_t horizon = clock_now_ns() - (half_full(c) ? 0 : SLACK_NS);
+
+		idle = pass(c, horizon) ? 0 : idle + 1;
 		tell_drops(c);
 		capture_file_flush(&c->file);
 		complain_once(c, &told);
@@ -312,13 +311,12 @@ int part_capture_close(struct part_capture *c, struct part_capture_counts *count
 	atomic_store(&c->stop, true);
 	part_event_raise(&c->event);
 	pthread_join(c->thread, NULL);
-	while (pass(c, true))
-		;
+	pass(c, UINT64_MAX);
 	dropped = drops(c);
 	capture_file_statistics(&c->file, c->start, dropped);
 	error = capture_file_close(&c->file);
 	if (counts)
-		*counts = (struct part_capture_counts){c->file.records, dropped};
+		*counts = (struct part_capture_counts){c->file.records, drops(c)};
 	free_capture(c);
 	return error;
 }

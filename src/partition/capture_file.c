@@ -50,6 +50,11 @@ void capture_file_flush(struct capture_file *f)
 			f->error = errno;
 	}
 	f->used = 0;
+	if (f->error) {
+		f->lost += f->records - f->flushed;
+		f->records = f->flushed;
+	}
+	f->flushed = f->records;
 }
 
 static void put(struct capture_file *f, const void *bytes, uint32_t size)
@@ -168,8 +173,12 @@ bool capture_file_record(struct capture_file *f, const struct capture_record *r,
 	uint32_t size = 32 + pad4(r->kept) + 8 + (dropped ? 12 : 0) + 4;
 	uint8_t flags[4] = {outbound(r) ? PACKET_OUTBOUND : PACKET_INBOUND};
 
-	if (f->error)
+	if (f->error) {
+		f->lost++;
 		return false;
+	}
+	/* before its bytes: they may fill the buffer, and the flush must know of it */
+	f->records++;
 	put32(f, BLOCK_PACKET);
 	put32(f, size);
 	put32(f, 0);
@@ -182,7 +191,6 @@ bool capture_file_record(struct capture_file *f, const struct capture_record *r,
 		put_option64(f, PACKET_DROPPED, dropped);
 	put32(f, OPTION_END);
 	put32(f, size);
-	f->records++;
 	return true;
 }
 

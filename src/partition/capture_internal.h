@@ -53,13 +53,15 @@ struct capture_file {
 	int fd;
 	int error; /* errno of the first write that failed; from then on nothing is written */
 	uint64_t wall_offset; /* from the monotonic clock to time since 1970 */
-	uint64_t records;
+	uint64_t records;     /* in the file, or in the buffer on their way to it */
+	uint64_t flushed;     /* in the file */
+	uint64_t lost;        /* could not be written */
 	uint32_t used;
 	uint8_t *buffer;
 };
 
 int capture_file_open(struct capture_file *f, const char *path, uint32_t snap_length);
-/* `dropped`: lost before this one. False: it could not be written. */
+/* `dropped`: before this one. False: it could not be written, and is counted as lost. */
 bool capture_file_record(struct capture_file *f, const struct capture_record *r, uint64_t dropped);
 void capture_file_statistics(struct capture_file *f, uint64_t start, uint64_t dropped);
 void capture_file_flush(struct capture_file *f);
@@ -70,7 +72,6 @@ struct part_capture {
 	struct capture_lane lanes[CAPTURE_LANES];
 	struct capture_file file;
 	uint64_t start;
-	uint64_t lost; /* the file could not be written */
 	uint64_t statistics_at, statistics_dropped;
 	struct part_event event;
 	pthread_t thread;

@@ -382,11 +382,15 @@ static bool records(const struct part_endpoint *ep, const struct part_capture *c
 	return alone || ep->server != c->options.client_end;
 }
 
+/* The options lead to the capture once: it may be closed when an end begins again. */
 int capture_tap_begin(struct part_endpoint *ep)
 {
 	struct part_capture *c = ep->part->options.capture;
 
-	return c && records(ep, c) ? attach_locked(ep, c) : 0;
+	if (!c || !records(ep, c))
+		return 0;
+	ep->part->options.capture = NULL;
+	return attach_locked(ep, c);
 }
 
 void capture_tap_end(struct part_endpoint *ep)
