@@ -462,11 +462,12 @@ int kvm_transport_attach(struct kvm_transport *t, int vm_fd)
 int kvm_transport_vcpu(struct kvm_transport *t, uint32_t vp, int vcpu_fd)
 {
 	struct kvm_enable_cap synic = {.cap = KVM_CAP_HYPERV_SYNIC2};
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} index = {.head.nmsrs = 1, .entry = {.index = MSR_VP_INDEX, .data = vp}};
+	union {
+		struct kvm_msrs list;
+		uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	} index = {.list.nmsrs = 1};
 
+	index.list.entries[0] = (struct kvm_msr_entry){.index = MSR_VP_INDEX, .data = vp};
 	if (vp >= t->machine.vps)
 		return -EINVAL;
 	if (t->options.control(vcpu_fd, KVM_ENABLE_CAP, &synic))
