@@ -10,7 +10,8 @@
 
 #include "kmcl.h"
 
-static const struct subcommand *const commands[] = {&command_demo, &command_run, &command_trace};
+static const struct subcommand *const commands[] = {&command_demo, &command_run, &command_trace,
+						    &command_vm};
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
