@@ -14,7 +14,7 @@
 #define OPEN_TIMEOUT_MS 10000
 
 struct settings {
-	const char *input, *drivers;
+	const char *input, *drivers, *client;
 	bool json;
 	unsigned long megabytes; /* generated */
 	struct capture_request capture;
@@ -218,7 +218,7 @@ static bool run_demo(struct settings *s, struct source *sources, size_t count, s
 		complain("cannot create a partition: %s", strerror(-code));
 	else
 		good = load(partition, KMCL_SERVER, folder, "echo_vsp.so", &server) &&
-		       load(partition, KMCL_CLIENT, folder, "echo_vsc.so", &demo.client) &&
+		       load(partition, KMCL_CLIENT, folder, s->client, &demo.client) &&
 		       wait_open(demo.client) && move_all(&demo, sources, count, moved);
 	kmcl_partition_destroy(partition);
 	free(folder);
@@ -232,10 +232,11 @@ static int demo_command(int argc, char **argv)
 		{"json", no_argument, NULL, 'j'},
 		{"size", required_argument, NULL, 's'},
 		{"drivers", required_argument, NULL, 'd'},
+		{"client", required_argument, NULL, 'k'},
 		{"capture", required_argument, NULL, 'c'},
 		{NULL, 0, NULL, 0},
 	};
-	struct settings s = {.megabytes = 256};
+	struct settings s = {.megabytes = 256, .client = "echo_vsc.so"};
 	struct source sources[2];
 	struct moved moved[2] = {0};
 	size_t count;
@@ -254,6 +255,9 @@ static int demo_command(int argc, char **argv)
 			break;
 		case 'd':
 			s.drivers = optarg;
+			break;
+		case 'k':
+			s.client = optarg;
 			break;
 		case 'c':
 			code = capture_take(&command_demo, optarg, &s.capture);
@@ -291,8 +295,9 @@ static int demo_command(int argc, char **argv)
 const struct subcommand command_demo = {
 	.name = "demo",
 	.summary = "move a file between the echo drivers along every path and check every byte",
-	.help = "usage: kmcl demo [--input FILE] [--json] [--size MIB] [--drivers DIR] [--capture "
-		"FILE]\n"
+	.help = "usage: kmcl demo [--input FILE] [--json] [--size MIB] [--drivers DIR] [--client "
+		"NAME]\n"
+		"                 [--capture FILE]\n"
 		"\n"
 		"Starts a partition with both echo drivers, commands the client by device control, "
 		"moves a\n"
@@ -301,7 +306,10 @@ const struct subcommand command_demo = {
 		"  --input FILE    the file (default: libkmcl.so itself, and generated data)\n"
 		"  --size MIB      how much is generated without --input (default 256)\n"
 		"  --json          the result as JSON\n"
-		"  --drivers DIR   where echo_vsp.so and echo_vsc.so are\n" CAPTURE_HELP "\n"
+		"  --drivers DIR   where echo_vsp.so and echo_vsc.so are\n"
+		"  --client NAME   the client driver: echo_vsc.so, or echo_vsc_kmdf.so, which is "
+		"one of "
+		"KMDF\n" CAPTURE_HELP "\n"
 		"The exit status is 0 only if everything arrived as it was sent.\n",
 	.run = demo_command,
 };

@@ -8,6 +8,9 @@
 
 #include "echo_ioctl.h"
 #include "echo_protocol.h"
+#ifdef ECHO_KMCL_BY_TABLE
+#include "echo_kmcl.h"
+#endif
 
 #define ECHO_POOL_TAG 0x6f686345u /* "Echo" */
 
@@ -16,14 +19,21 @@
 #define ECHO_CLIENT_QUOTA  64u
 #define ECHO_MAXIMUM_CHAIN 64u
 
+typedef struct _ECHO_OPTIONS {
+	ULONG Ring;     /* pages */
+	ULONG External; /* bytes that one request may carry */
+} ECHO_OPTIONS;
+
 typedef struct _ECHO_CLIENT {
+	/* the plain driver's */
 	PDEVICE_OBJECT Self;
 	PDEVICE_OBJECT Lower;
-	VMBCHANNEL Channel;
-	KMUTEX Mutex; /* Enable and Disable against removal */
-	BOOLEAN Removed;
+	KMUTEX Mutex;            /* Enable and Disable against removal */
 	EX_RUNDOWN_REF Requests; /* device control under way: removal waits for it */
-	EX_RUNDOWN_REF Session;  /* requests that use the open channel: Closed waits for them */
+
+	VMBCHANNEL Channel;
+	BOOLEAN Removed;        /* the channel stays closed */
+	EX_RUNDOWN_REF Session; /* requests that use the open channel: Closed waits for them */
 
 	KSPIN_LOCK Lock; /* all below */
 	BOOLEAN Open;
@@ -35,6 +45,20 @@ typedef struct _ECHO_CLIENT {
 	LIST_ENTRY Runs;   /* ECHO_RUN.Link */
 	LIST_ENTRY Parked; /* ECHO_SLOT.Link: wait for Started */
 } ECHO_CLIENT, *PECHO_CLIENT;
+
+/* echo_vsc_channel.c */
+/** The values of ring= and external=; says what is wrong with them. */
+BOOLEAN EchoOptionsAreGood(ULONG Ring, ULONG ExternalKib);
+/** Initialises *Client but for the plain driver's part. On failure EchoDeleteChannel is still due.
+ */
+NTSTATUS EchoCreateChannel(PECHO_CLIENT Client, PDEVICE_OBJECT Device, const ECHO_OPTIONS *Options);
+VOID EchoDeleteChannel(PECHO_CLIENT Client);
+VOID EchoQuery(PECHO_CLIENT Client, struct echo_info *Info);
+/** RUN and RAW. */
+NTSTATUS EchoTransfer(PECHO_CLIENT Client, ULONG Code, PVOID Buffer, ULONG InputLength,
+		      ULONG OutputLength, PULONG_PTR Returned);
+/** ENABLE, DISABLE, PAUSE and START. The caller excludes removal. */
+NTSTATUS EchoControlChannel(PECHO_CLIENT Client, ULONG Code);
 
 /* echo_vsc_run.c: RUN */
 NTSTATUS EchoRun(PECHO_CLIENT Client, PVOID Buffer, ULONG InputLength, ULONG OutputLength,

@@ -48,9 +48,9 @@ class Tool(unittest.TestCase):
 
 
 class Demo(Tool):
-    def demo(self, content):
+    def demo(self, content, *more):
         path = self.file(content)
-        result = kmcl('demo', '--json', '--input', path)
+        result = kmcl('demo', '--json', '--input', path, *more)
         self.assertEqual(result.returncode, 0, result)
         answer = json.loads(result.stdout)
         self.assertIs(answer['ok'], True)
@@ -80,6 +80,9 @@ class Demo(Tool):
             if p['path'] != 'sink, one way':
                 self.assertLessEqual(p['round_trip_p50_ns'], p['round_trip_p99_ns'])
             self.assertGreater(p['packets_per_second'], 0)
+
+    def test_client_of_the_framework(self):
+        self.demo(os.urandom(1234567), '--client', 'echo_vsc_kmdf.so')
 
     def test_table(self):
         result = kmcl('demo', '--input', self.file(b'hello'))
@@ -181,6 +184,15 @@ class Run(Tool):
                 return
             self.assertNotEqual(line, '', 'ended before it said ' + text)
         self.fail('never said ' + text)
+
+    def test_runs_a_client_of_the_framework(self):
+        tool = self.start('--server', self.spec('echo_vsp.so', ',channels=2'),
+                          '--client', self.spec('echo_vsc_kmdf.so'))
+        self.wait_line(tool, 'echo_vsc_kmdf.so: 2 devices')
+        tool.send_signal(signal.SIGTERM)
+        out, err = tool.communicate(timeout=PATIENCE)
+        self.assertEqual(tool.returncode, 0, out + err)
+        self.assertEqual(err, '')
 
     def ends_on(self, number):
         tool = self.start('--server', self.spec('echo_vsp.so', ',channels=3'),
