@@ -145,10 +145,20 @@ void kmcl_partition_destroy(kmcl_partition *partition)
 	while ((driver = last_of(partition, KMCL_CLIENT)) ||
 	       (driver = last_of(partition, KMCL_SERVER)))
 		kmcl_driver_unload(driver);
+	host_partition_close(partition);
+	part_destroy(partition->part);
+	host_partition_free(partition);
+}
+
+void host_partition_close(kmcl_partition *partition)
+{
 	delist_partition(partition);
 	if (partition->vmbus_handle)
 		ZwClose(partition->vmbus_handle);
-	part_destroy(partition->part);
+}
+
+void host_partition_free(kmcl_partition *partition)
+{
 	pthread_mutex_destroy(&partition->lock);
 	pthread_mutex_destroy(&partition->change);
 	if (atomic_load(&partition->bus.users)) {
@@ -177,9 +187,11 @@ size_t kmcl_partition_stats(kmcl_partition *partition, struct kmcl_channel_stats
 
 /* ---- drivers ---- */
 
-static int from_status(NTSTATUS status)
+int host_errno(NTSTATUS status)
 {
 	switch (status) {
+	case STATUS_SUCCESS:
+		return 0;
 	case STATUS_INSUFFICIENT_RESOURCES:
 		return -ENOMEM;
 	case STATUS_DRIVER_UNABLE_TO_LOAD:
@@ -233,7 +245,7 @@ static int load(kmcl_driver *driver, struct nt_driver_config *config, char **err
 	status = nt_driver_load(config, &driver->nt, error);
 	if (!NT_SUCCESS(status)) {
 		free(driver);
-		return from_status(status);
+		return host_errno(status);
 	}
 	pthread_mutex_lock(&partition->change);
 	code = host_pnp_start(driver, error);

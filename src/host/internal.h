@@ -44,6 +44,11 @@ struct kmcl_partition {
 
 /** A partition around ends that exist; takes `part` over. NULL: no memory. */
 kmcl_partition *host_partition_of(struct part *part);
+/** The two halves of its end, without and after part_destroy. Its drivers have stopped. */
+void host_partition_close(kmcl_partition *partition);
+void host_partition_free(kmcl_partition *partition);
+/** What loading a driver returns for the status that it ended with. */
+int host_errno(NTSTATUS status);
 /** A partition has an end that it did not have. */
 void host_ends_changed(void);
 /** -EINVAL: another version's structure. */

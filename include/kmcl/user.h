@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file
+ * A bus across processes: vmbus-user, version 1 (docs/vmbus-user.md). A host serves a socket; each
+ * guest that connects is a partition of its own, and no guest can hurt another or the host.
+ */
+#ifndef KMCL_USER_H
+#define KMCL_USER_H
+
+#include <kmcl/kmcl.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- the host ---- */
+
+typedef struct kmcl_server kmcl_server;
+
+struct kmcl_server_options {
+	uint32_t size;     /**< sizeof(struct kmcl_server_options) */
+	uint32_t guests;   /**< connections at once; 0: 64. More are hung up on, and logged. */
+	uint32_t any_user; /**< 0: only our own user and root may connect */
+	uint32_t reserved;
+	uint64_t guest_memory; /**< bytes that a guest may show us; 0: 64 GiB */
+	const struct kmcl_partition_options *partition; /**< of each guest's partition, or NULL;
+							     processors: of the host's side */
+};
+
+/**
+ * Creates the socket and listens. It appears at `path` (mode 0600, whatever was there is replaced)
+ * with kmcl_server_start().
+ *
+ * @return 0; -EINVAL: wrong options, -ENAMETOOLONG, or what the system said of the path. Then
+ * *error (if wanted) is a sentence, to be freed with kmcl_free().
+ */
+int kmcl_server_create(const char *path, const struct kmcl_server_options *options,
+		       kmcl_server **server, char **error);
+/** Loads a server driver once for all guests: its AddDevice runs for each partition. `spec` and
+ *  errors as of kmcl_driver_load(). Before kmcl_server_start(). */
+int kmcl_server_load(kmcl_server *server, const char *spec, char **error);
+/** From here on guests may connect. */
+int kmcl_server_start(kmcl_server *server, char **error);
+/** Withdraws every offer, hangs up on every guest, unloads the drivers and removes the socket.
+ *  Blocks until all that is done. NULL: nothing. */
+void kmcl_server_destroy(kmcl_server *server);
+
+/** Guests that are connected now. */
+unsigned int kmcl_server_guests(kmcl_server *server);
+/** Calls `each` for every guest's partition, which exists until it returns. `guest` counts
+ *  connections from 1. Stops when `each` returns nonzero, and returns that. */
+int kmcl_server_each(kmcl_server *server,
+		     int (*each)(void *ctx, unsigned int guest, kmcl_partition *partition),
+		     void *ctx);
+
+/* ---- a guest ---- */
+
+struct kmcl_guest_options {
+	uint32_t size;      /**< sizeof(struct kmcl_guest_options) */
+	uint32_t wait_ms;   /**< while nobody listens at the path, try again for so long */
+	uint32_t reconnect; /**< when the host goes away, connect to the next one */
+	uint32_t reserved;
+	const struct kmcl_partition_options *partition; /**< or NULL; processors: of the guest */
+};
+
+/**
+ * A partition with a guest's end, connected to the host at `path`.
+ *
+ * @return 0; -ENOENT, -ECONNREFUSED: nobody listens; -EPROTO: it is no host of this protocol;
+ *         -EINVAL, -ENAMETOOLONG, -ETIMEDOUT, -ENOMEM. Then *error (if wanted) is a sentence, to be
+ *         freed with kmcl_free().
+ */
+int kmcl_partition_create_user(const char *path, const struct kmcl_guest_options *options,
+			       kmcl_partition **partition, char **error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A host that serves a socket. Drivers are loaded once; each guest that connects is a partition,
+ * for which every driver gets a device. One thread accepts, and buries connections that are over.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "host/internal.h"
+#include "kmcl/user.h"
+#include "partition/internal.h"
+#include "partition/user.h"
+
+#define MOST_GUESTS  64u
+#define MOST_DRIVERS 16u
+#define LISTEN_QUEUE 16
+#define SUBSYSTEM    "serve"
+
+struct image {
+	struct nt_driver *nt;
+	struct kmcl_offer_options offer;
+};
+
+struct guest {
+	struct guest *next;
+	kmcl_server *server;
+	unsigned int number;
+	struct user_host *connection;
+	kmcl_partition *partition;
+	kmcl_driver drivers[MOST_DRIVERS];
+	unsigned int started; /* of the drivers */
+	bool there;           /* under the server's lock: `partition` may be looked at */
+	atomic_bool over;
+};
+
+struct kmcl_server {
+	struct kmcl_server_options options;
+	struct part_options part;
+	struct sockaddr_un address;
+	char temporary[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	int listener, wake;
+	struct image images[MOST_DRIVERS];
+	unsigned int image_count;
+	pthread_t thread;
+	bool running;
+	atomic_bool stop;
+	pthread_mutex_t lock;
+	struct guest *guests;
+	unsigned int count, accepted;
+	struct stat socket; /* what we put at the path */
+};
+
+static void wake(kmcl_server *server)
+{
+	uint64_t one = 1;
+
+	if (write(server->wake, &one, sizeof(one)) < 0)
+		return; /* its counter is full: it is awake */
+}
+
+static int give_error(char **error, int code, char *text)
+{
+	if (error)
+		*error = text;
+	else
+		free(text);
+	return code;
+}
+
+/* ---- a guest ---- */
+
+static bool start_drivers(struct guest *g)
+{
+	for (unsigned int i = 0; i < g->server->image_count; i++) {
+		kmcl_driver *d = &g->drivers[i];
+		char *why = NULL;
+
+		d->partition = g->partition;
+		d->end = KMCL_SERVER;
+		d->nt = g->server->images[i].nt;
+		d->offer_options = g->server->images[i].offer;
+		if (host_pnp_start(d, &why)) {
+			kmcl_log(KMCL_LOG_ERROR, SUBSYSTEM, g->number, 0, "guest %u: %s", g->number,
+				 why);
+			free(why);
+			return false;
+		}
+		g->started = i + 1;
+	}
+	return true;
+}
+
+static void stop_drivers(struct guest *g)
+{
+	g->partition->ending = true;
+	while (g->started)
+		host_pnp_stop(&g->drivers[--g->started]);
+}
+
+static void show(struct guest *g, bool there)
+{
+	pthread_mutex_lock(&g->server->lock);
+	g->there = there;
+	pthread_mutex_unlock(&g->server->lock);
+}
+
+static bool joined(void *owner, struct part *part)
+{
+	struct guest *g = owner;
+
+	g->partition = host_partition_of(part);
+	if (!g->partition)
+		return false;
+	if (!start_drivers(g)) {
+		stop_drivers(g);
+		host_partition_close(g->partition);
+		return false;
+	}
+	show(g, true);
+	kmcl_log(KMCL_LOG_INFO, SUBSYSTEM, part_id(part), 0, "guest %u is here", g->number);
+	return true;
+}
+
+static void left(void *owner, struct part *part)
+{
+	struct guest *g = owner;
+
+	show(g, false);
+	stop_drivers(g);
+	host_partition_close(g->partition);
+	kmcl_log(KMCL_LOG_INFO, SUBSYSTEM, part_id(part), 0, "guest %u has left", g->number);
+}
+
+static void gone(void *owner)
+{
+	struct guest *g = owner;
+	kmcl_server *server = g->server;
+
+	if (g->partition)
+		host_partition_free(g->partition);
+	atomic_store(&g->over, true);
+	wake(server);
+}
+
+/* ---- accepting ---- */
+
+static bool may_connect(const kmcl_server *server, int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
+		return false;
+	if (server->options.any_user || peer.uid == geteuid() || !peer.uid)
+		return true;
+	KMCL_LOG_PEER(KMCL_LOG_WARNING, SUBSYSTEM, 0, 0, "user %u may not connect", peer.uid);
+	return false;
+}
+
+static void receive_guest(kmcl_server *server, int fd)
+{
+	struct guest *g = calloc(1, sizeof(*g));
+	struct user_host_options options = {
+		.part = server->part,
+		.memory_limit = server->options.guest_memory,
+		.joined = joined,
+		.left = left,
+		.gone = gone,
+		.owner = g,
+	};
+
+	if (!g) {
+		close(fd);
+		return;
+	}
+	g->server = server;
+	g->number = ++server->accepted;
+	if (user_host_serve(fd, &options, &g->connection)) {
+		kmcl_log(KMCL_LOG_ERROR, SUBSYSTEM, 0, 0, "guest %u: out of resources", g->number);
+		free(g);
+		return;
+	}
+	pthread_mutex_lock(&server->lock);
+	g->next = server->guests;
+	server->guests = g;
+	server->count++;
+	pthread_mutex_unlock(&server->lock);
+}
+
+static void accept_guest(kmcl_server *server)
+{
+	int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	if (!may_connect(server, fd)) {
+		close(fd);
+	} else if (server->count >= server->options.guests) {
+		KMCL_LOG_PEER(KMCL_LOG_WARNING, SUBSYSTEM, 0, 0, "more than %u guests",
+			      server->options.guests);
+		close(fd);
+	} else {
+		receive_guest(server, fd);
+	}
+}
+
+/* Takes those out that are over; all of them at the end. */
+static void bury(kmcl_server *server)
+{
+	struct guest **link, *over = NULL, *g;
+
+	pthread_mutex_lock(&server->lock);
+	for (link = &server->guests; (g = *link);) {
+		if (!atomic_load(&g->over)) {
+			link = &g->next;
+			continue;
+		}
+		*link = g->next;
+		g->next = over;
+		over = g;
+		server->count--;
+	}
+	pthread_mutex_unlock(&server->lock);
+	while ((g = over)) {
+		over = g->next;
+		user_host_join(g->connection);
+		free(g);
+	}
+}
+
+static void *accept_guests(void *arg)
+{
+	kmcl_server *server = arg;
+
+	while (!atomic_load(&server->stop)) {
+		struct pollfd fds[2] = {{.fd = server->listener, .events = POLLIN},
+					{.fd = server->wake, .events = POLLIN}};
+		uint64_t count;
+
+		if (poll(fds, 2, -1) < 0)
+			continue;
+		if (fds[1].revents && read(server->wake, &count, sizeof(count)) > 0)
+			bury(server);
+		if (fds[0].revents && !atomic_load(&server->stop))
+			accept_guest(server);
+	}
+	return NULL;
+}
+
+/* ---- life ---- */
+
+static int take_options(kmcl_server *server, const struct kmcl_server_options *options)
+{
+	if (!options) {
+		server->options.guests = MOST_GUESTS;
+		return 0;
+	}
+	if (options->size != sizeof(*options) || options->reserved)
+		return -EINVAL;
+	server->options = *options;
+	if (!server->options.guests)
+		server->options.guests = MOST_GUESTS;
+	return host_read_options(options->partition, &server->part);
+}
+
+static int set_path(kmcl_server *server, const char *path)
+{
+	int size;
+
+	server->address.sun_family = AF_UNIX;
+	if (strlen(path) >= sizeof(server->address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(server->address.sun_path, path);
+	size = snprintf(server->temporary, sizeof(server->temporary), "%s.%d", path, (int)getpid());
+	return size < (int)sizeof(server->temporary) ? 0 : -ENAMETOOLONG;
+}
+
+/* Nobody finds it before it is renamed, so nobody connects before its mode is right. */
+static int listen_aside(kmcl_server *server)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	strcpy(address.sun_path, server->temporary);
+	server->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (server->listener < 0 || server->wake < 0)
+		return -errno;
+	unlink(server->temporary);
+	if (bind(server->listener, (struct sockaddr *)&address, sizeof(address)) ||
+	    chmod(server->temporary, 0600) || listen(server->listener, LISTEN_QUEUE) ||
+	    stat(server->temporary, &server->socket))
+		return -errno;
+	return 0;
+}
+
+int kmcl_server_create(const char *path, const struct kmcl_server_options *options,
+		       kmcl_server **result, char **error)
+{
+	kmcl_server *server = calloc(1, sizeof(*server));
+	int code;
+
+	*result = NULL;
+	if (error)
+		*error = NULL;
+	if (!server)
+		return -ENOMEM;
+	server->listener = server->wake = -1;
+	pthread_mutex_init(&server->lock, NULL);
+	code = take_options(server, options);
+	if (!code)
+		code = set_path(server, path);
+	if (!code)
+		code = listen_aside(server);
+	if (code) {
+		kmcl_server_destroy(server);
+		return give_error(error, code,
+				  host_sentence("%s: cannot serve: %s", path, strerror(-code)));
+	}
+	*result = server;
+	return 0;
+}
+
+int kmcl_server_load(kmcl_server *server, const char *text, char **error)
+{
+	struct nt_driver_config config = {0};
+	struct image *image = &server->images[server->image_count];
+	struct host_spec spec;
+	char *why = NULL;
+	int code;
+
+	if (error)
+		*error = NULL;
+	if (server->running || server->image_count == MOST_DRIVERS)
+		return give_error(error, server->running ? -EBUSY : -E2BIG,
+				  host_sentence("%s: too late, or too many drivers", text));
+	code = host_spec_parse(text, &spec, &why);
+	if (code)
+		return give_error(error, code, why);
+	config.name = spec.name;
+	config.path = spec.path;
+	config.parameters = (const char *const *)spec.parameters;
+	code = host_errno(nt_driver_load(&config, &image->nt, &why));
+	image->offer = spec.offer;
+	server->image_count += !code;
+	host_spec_free(&spec);
+	return code ? give_error(error, code, why) : 0;
+}
+
+int kmcl_server_start(kmcl_server *server, char **error)
+{
+	int code = 0;
+
+	if (error)
+		*error = NULL;
+	if (server->running)
+		return give_error(error, -EBUSY, host_sentence("the server runs"));
+	if (rename(server->temporary, server->address.sun_path))
+		code = -errno;
+	else
+		code = part_thread_create(&server->thread, accept_guests, server, "kmcl-serve");
+	server->running = !code;
+	return code ? give_error(error, code,
+				 host_sentence("%s: cannot serve: %s", server->address.sun_path,
+					       strerror(-code)))
+		    : 0;
+}
+
+static void end_guests(kmcl_server *server)
+{
+	pthread_mutex_lock(&server->lock);
+	for (struct guest *g = server->guests; g; g = g->next)
+		user_host_end(g->connection);
+	pthread_mutex_unlock(&server->lock);
+	while (server->guests) {
+		struct pollfd pfd = {.fd = server->wake, .events = POLLIN};
+		uint64_t count;
+
+		if (poll(&pfd, 1, -1) > 0 && read(server->wake, &count, sizeof(count)) > 0)
+			bury(server);
+	}
+}
+
+/* The path is another's if another host has taken it over meanwhile. */
+static void remove_socket(const kmcl_server *server)
+{
+	struct stat now;
+
+	unlink(server->temporary);
+	if (server->running && !stat(server->address.sun_path, &now) &&
+	    now.st_ino == server->socket.st_ino && now.st_dev == server->socket.st_dev)
+		unlink(server->address.sun_path);
+}
+
+void kmcl_server_destroy(kmcl_server *server)
+{
+	if (!server)
+		return;
+	if (server->running) {
+		atomic_store(&server->stop, true);
+		wake(server);
+		pthread_join(server->thread, NULL);
+	}
+	remove_socket(server);
+	if (server->listener >= 0)
+		close(server->listener);
+	end_guests(server);
+	while (server->image_count)
+		nt_driver_unload(server->images[--server->image_count].nt);
+	if (server->wake >= 0)
+		close(server->wake);
+	pthread_mutex_destroy(&server->lock);
+	free(server);
+}
+
+unsigned int kmcl_server_guests(kmcl_server *server)
+{
+	unsigned int count = 0;
+
+	pthread_mutex_lock(&server->lock);
+	for (struct guest *g = server->guests; g; g = g->next)
+		count += g->there;
+	pthread_mutex_unlock(&server->lock);
+	return count;
+}
+
+int kmcl_server_each(kmcl_server *server,
+		     int (*each)(void *ctx, unsigned int guest, kmcl_partition *partition),
+		     void *ctx)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&server->lock);
+	for (struct guest *g = server->guests; g && !result; g = g->next)
+		if (g->there)
+			result = each(ctx, g->number, g->partition);
+	pthread_mutex_unlock(&server->lock);
+	return result;
+}
+
+/* ---- a guest's end ---- */
+
+int kmcl_partition_create_user(const char *path, const struct kmcl_guest_options *options,
+			       kmcl_partition **partition, char **error)
+{
+	struct user_guest_options guest = {0};
+	const char *why = "wrong options";
+	struct part *part;
+	int code = 0;
+
+	*partition = NULL;
+	if (error)
+		*error = NULL;
+	if (options && (options->size != sizeof(*options) || options->reserved))
+		code = -EINVAL;
+	if (!code)
+		code = host_read_options(options ? options->partition : NULL, &guest.part);
+	if (options) {
+		guest.wait_ms = options->wait_ms;
+		guest.reconnect = options->reconnect;
+	}
+	if (!code)
+		code = user_guest_create(path, &guest, &part, &why);
+	if (code)
+		return give_error(error, code,
+				  host_sentence("%s: %s (%s)", path, why, strerror(-code)));
+	*partition = host_partition_of(part);
+	if (*partition)
+		return 0;
+	part_destroy(part);
+	return -ENOMEM;
+}
