@@ -252,6 +252,17 @@ static void sweeps_cost_the_same_for_any_number_of_channels(void **state)
 	assert_int_equal(said, 10);
 }
 
+static void a_client_is_swept_too(void **state)
+{
+	struct guest *g = *state;
+
+	assert_null(vmbus_client_sweep(g->c));
+	g->c->gpadls.count++;
+	assert_string_equal(vmbus_client_sweep(g->c), "the GPADL table counts wrongly");
+	g->c->gpadls.count--;
+	assert_null(vmbus_client_sweep(g->c));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +282,7 @@ int main(void)
 						guest_teardown),
 		cmocka_unit_test_setup_teardown(sweeps_cost_the_same_for_any_number_of_channels,
 						bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(a_client_is_swept_too, guest_setup, guest_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
