@@ -28,6 +28,7 @@
 #define STATUS_DEVICE_NOT_CONNECTED_ ((kmcl_status)0xc000009d)
 #define STATUS_NO_SUCH_DEVICE_       ((kmcl_status)0xc000000e)
 #define STATUS_CANCELLED_            ((kmcl_status)0xc0000120)
+#define STATUS_INVALID_DEVICE_STATE_ ((kmcl_status)0xc0000184)
 
 struct echo_host {
 	kmcl_partition *partition;
