@@ -18,6 +18,7 @@ struct settings {
 	bool json;
 	unsigned long megabytes; /* generated */
 	struct capture_request capture;
+	struct kmcl_limits limits;
 };
 
 struct moved {
@@ -209,6 +210,7 @@ static bool run_demo(struct settings *s, struct source *sources, size_t count, s
 	int code;
 
 	kmcl_partition_options_init(&options);
+	options.limits = s->limits;
 	if (!folder || !capture_begin(&s->capture, &options)) {
 		free(folder);
 		return false;
@@ -234,6 +236,7 @@ static int demo_command(int argc, char **argv)
 		{"drivers", required_argument, NULL, 'd'},
 		{"client", required_argument, NULL, 'k'},
 		{"capture", required_argument, NULL, 'c'},
+		{"limit", required_argument, NULL, 'l'},
 		{NULL, 0, NULL, 0},
 	};
 	struct settings s = {.megabytes = 256, .client = "echo_vsc.so"};
@@ -261,6 +264,11 @@ static int demo_command(int argc, char **argv)
 			break;
 		case 'c':
 			code = capture_take(&command_demo, optarg, &s.capture);
+			if (code)
+				return code;
+			break;
+		case 'l':
+			code = limit_take(&command_demo, optarg, &s.limits);
 			if (code)
 				return code;
 			break;
@@ -309,7 +317,7 @@ const struct subcommand command_demo = {
 		"  --drivers DIR   where echo_vsp.so and echo_vsc.so are\n"
 		"  --client NAME   the client driver: echo_vsc.so, or echo_vsc_kmdf.so, which is "
 		"one of "
-		"KMDF\n" CAPTURE_HELP "\n"
+		"KMDF\n" CAPTURE_HELP LIMIT_HELP "\n"
 		"The exit status is 0 only if everything arrived as it was sent.\n",
 	.run = demo_command,
 };

@@ -31,6 +31,14 @@ int usage_error(const struct subcommand *command, const char *format, ...)
 /** A whole number from `least` to `most`. */
 bool parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *value);
 
+/** --limit NAME=NUMBER, of every command that runs a bus: a field of struct kmcl_limits. TOOL_OK,
+ * or usage_error(). */
+int limit_take(const struct subcommand *command, const char *text, struct kmcl_limits *to);
+#define LIMIT_HELP                                                                       \
+	"  --limit NAME=N  bound what a peer can make the bus hold: channels, gpadls,\n" \
+	"                  gpadl_pages, queued_messages, posted_messages, ...; see\n"    \
+	"                  docs/limits.md. Can be repeated\n"
+
 /** --capture FILE[,payload=N|all][,signals][,end=server|client], of every command that runs a bus.
  */
 struct capture_request {

@@ -34,6 +34,7 @@ enum {
 	OPT_MEMORY,
 	OPT_PROCESSORS,
 	OPT_CAPTURE,
+	OPT_LIMIT,
 };
 
 static const struct option options[] = {
@@ -43,6 +44,7 @@ static const struct option options[] = {
 	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"processors", required_argument, NULL, OPT_PROCESSORS},
 	{"capture", required_argument, NULL, OPT_CAPTURE},
+	{"limit", required_argument, NULL, OPT_LIMIT},
 	{0},
 };
 
@@ -84,6 +86,8 @@ static int take_option(struct run *run, int option, char **argv)
 		return code;
 	case OPT_CAPTURE:
 		return capture_take(&command_run, optarg, &run->capture);
+	case OPT_LIMIT:
+		return limit_take(&command_run, optarg, &run->options.limits);
 	default:
 		return usage_error(&command_run, "%s: no such option, or its value is missing",
 				   argv[optind - 1]);
@@ -252,7 +256,7 @@ const struct subcommand command_run = {
 		"  --timeout SECONDS   end after so long\n"
 		"  --memory MIB        guest memory (256)\n"
 		"  --processors N      dispatcher threads of each end (one a "
-		"processor)\n" CAPTURE_HELP "\n"
+		"processor)\n" CAPTURE_HELP LIMIT_HELP "\n"
 		"KEY=VALUE goes under the driver's RegistryPath\\Parameters. Keys that begin with\n"
 		"offer. change what the host offers: subchannel, monitor, dedicated, user_data.\n",
 	.run = run_command,

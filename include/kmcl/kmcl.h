@@ -25,6 +25,26 @@ typedef struct kmcl_capture kmcl_capture;
 /** NTSTATUS as plain C, so that this header needs no WDK name. */
 typedef int32_t kmcl_status;
 
+/**
+ * What a peer can make a partition hold, and a partition its channels. 0: the default named here.
+ * docs/limits.md tells what lies beyond each.
+ */
+struct kmcl_limits {
+	uint32_t channels;         /**< offers at once; 2047, which is the most */
+	uint32_t gpadls;           /**< of a guest; 8192 */
+	uint32_t gpadl_pages;      /**< in all of them, and one a range; 4194304 */
+	uint32_t queued_messages;  /**< the host's, until the guest takes them; 1024 */
+	uint32_t posted_messages;  /**< the guest's, until the host takes them; 32, at most 256 */
+	uint32_t connect_requests; /**< for sockets, that no device has answered; 16 */
+	uint32_t outgoing_packets; /**< of a channel, that await their completion; 1024, at most
+				    * 65536
+				    */
+	uint32_t incoming_packets; /**< of a channel, that its driver has; 256, which is the most */
+	uint32_t stitches;         /**< runs of pages mapped one behind the other, an end; 16384 */
+	uint32_t bounce_pages;     /**< of guest memory, to bounce external data through; 16384 */
+	uint32_t reserved[6];
+};
+
 struct kmcl_partition_options {
 	uint32_t size;        /**< sizeof(struct kmcl_partition_options); set by
 				 kmcl_partition_options_init */
@@ -35,6 +55,7 @@ struct kmcl_partition_options {
 	uint32_t reserved_word;
 	kmcl_capture *capture; /**< records the bus from its first message on; NULL: nothing does */
 	uint32_t reserved[2];
+	struct kmcl_limits limits;
 };
 void kmcl_partition_options_init(struct kmcl_partition_options *options);
 

@@ -49,6 +49,7 @@ static int start_host(struct part *part, const struct kmcl_host_machine *machine
 	t->ctx = ctx;
 	hv_machine_init(&t->machine, part->id, &part->server.memory, machine->processors,
 			interrupt);
+	hv_machine_limit_posted(&t->machine, part->options.posted_messages);
 	return part_start_host(part, &(struct part_transport){.transport = t,
 							      .host = &hv_machine_ops,
 							      .destroy = destroy_host});

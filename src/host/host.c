@@ -71,6 +71,20 @@ void kmcl_partition_options_init(struct kmcl_partition_options *options)
 	options->size = sizeof(*options);
 }
 
+static void read_limits(const struct kmcl_limits *l, struct part_options *part)
+{
+	part->limits.channels = l->channels;
+	part->limits.gpadls = l->gpadls;
+	part->limits.gpadl_pages = l->gpadl_pages;
+	part->limits.hvsock = l->connect_requests;
+	part->queued_messages = l->queued_messages;
+	part->posted_messages = l->posted_messages;
+	part->outgoing_packets = l->outgoing_packets;
+	part->incoming_packets = l->incoming_packets;
+	part->stitches = l->stitches;
+	part->bounce_pages = l->bounce_pages;
+}
+
 int host_read_options(const struct kmcl_partition_options *options, struct part_options *part)
 {
 	memset(part, 0, sizeof(*part));
@@ -84,6 +98,7 @@ int host_read_options(const struct kmcl_partition_options *options, struct part_
 	part->poll_ns = options->poll_ns;
 	part->max_version = options->max_version;
 	part->capture = host_part_capture(options->capture);
+	read_limits(&options->limits, part);
 	return 0;
 }
 

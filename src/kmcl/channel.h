@@ -32,8 +32,7 @@
 #define KMCL_DEFAULT_PACKET_SIZE   4096u
 #define KMCL_DEFAULT_EXTERNAL_DATA (1024u * 1024u)
 #define KMCL_DEFAULT_CHAIN         32u
-#define KMCL_DEFAULT_INCOMING      (KMCL_OBJECTS - 1u) /* delivery objects a session */
-#define KMCL_DEFAULT_OUTSTANDING   1024u               /* transaction slots a session */
+#define KMCL_MOST_INCOMING         (KMCL_OBJECTS - 1u) /* delivery objects a session */
 #define KMCL_PACKET_LOOKASIDE      256u                /* freed packets a channel keeps */
 #define KMCL_MIN_RING_DATA_PAGES   16u
 #define KMCL_MAX_GPADL_PAGES       8190u
@@ -222,6 +221,7 @@ struct kmcl_channel {
 		uint32_t largest;         /* payload that fits the ring, in-band */
 		struct vmbus_txn_table txns;
 		struct vmbus_txn_slot *slots;
+		uint32_t slot_count;
 		uint32_t in_flight;
 		struct kmcl_packet *restored; /* in flight when saved; no table yet */
 		_Atomic uint32_t finishing;   /* senders between the ring and the routine */
@@ -253,6 +253,7 @@ struct kmcl_channel {
 		uint32_t waiting;                  /* in it */
 		_Atomic bool parsed;               /* it is not empty */
 		struct kmcl_incoming *free;
+		uint32_t most;  /* packets that the driver may have */
 		uint32_t fresh; /* objects of the block never used yet start here */
 		uint32_t count;
 		size_t stride;

@@ -61,7 +61,7 @@ static uint32_t quota_now(struct kmcl_channel *ch)
 {
 	uint32_t quota = atomic_load_explicit(&ch->in.quota, memory_order_relaxed);
 
-	return quota < KMCL_DEFAULT_INCOMING ? quota : KMCL_DEFAULT_INCOMING;
+	return quota < ch->in.most ? quota : ch->in.most;
 }
 
 /* Under in.lock, after anything that it looks at: no packet is read that could not be delivered
@@ -116,6 +116,7 @@ static struct kmcl_incoming *pop_head(struct kmcl_channel *ch)
 void kmcl_in_init(struct kmcl_channel *ch)
 {
 	atomic_store(&ch->in.quota, UINT32_MAX);
+	ch->in.most = KMCL_MOST_INCOMING;
 	KeInitializeEvent(&ch->in.drained, SynchronizationEvent, FALSE);
 	nt_strand_init(&ch->in.strand);
 	KeInitializeEvent(&ch->in.pending_end, NotificationEvent, FALSE);
@@ -134,7 +135,7 @@ static size_t slots_at(size_t slot_bytes)
 /* Memory of a session: address space until it is used, so an idle channel costs little. */
 static bool map_session(struct kmcl_channel *ch)
 {
-	size_t slot_bytes = KMCL_DEFAULT_OUTSTANDING * sizeof(*ch->out.slots);
+	size_t slot_bytes = ch->out.slot_count * sizeof(*ch->out.slots);
 	size_t at = slots_at(slot_bytes);
 	void *p;
 
@@ -151,8 +152,13 @@ static bool map_session(struct kmcl_channel *ch)
 
 bool kmcl_in_prepare(struct kmcl_channel *ch)
 {
+	const struct part_options *o = part_options_of(ch->server ? ch->config.bus : ch->ep);
+
+	ch->out.slot_count = o->outgoing_packets;
+	ch->in.most =
+		o->incoming_packets < KMCL_MOST_INCOMING ? o->incoming_packets : KMCL_MOST_INCOMING;
 	/* one more than can be delivered: the dispatcher reads into it */
-	ch->in.count = KMCL_DEFAULT_INCOMING + 1;
+	ch->in.count = ch->in.most + 1;
 	ch->in.stride = object_stride(ch);
 	if (!map_session(ch))
 		return false;

@@ -35,7 +35,7 @@ void kmcl_out_init(struct kmcl_channel *ch)
 
 bool kmcl_out_prepare(struct kmcl_channel *ch)
 {
-	vmbus_txn_init(&ch->out.txns, ch->out.slots, KMCL_DEFAULT_OUTSTANDING);
+	vmbus_txn_init(&ch->out.txns, ch->out.slots, ch->out.slot_count);
 	kmcl_bounce_init(ch);
 	return true;
 }

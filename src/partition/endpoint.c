@@ -272,6 +272,11 @@ uint8_t part_vtl(const struct part_endpoint *ep)
 	return ep->part->options.vtl;
 }
 
+const struct part_options *part_options_of(const struct part_endpoint *ep)
+{
+	return &ep->part->options;
+}
+
 uint32_t part_dispatchers(const struct part_endpoint *ep)
 {
 	return ep->dispatcher_count;

@@ -11,6 +11,7 @@
 #define CONNECTION_ID_MASK 0xffffffu
 #define SIGNAL_PROBES      64u
 #define RESET_LOG_NS       5000000000u
+#define DEFAULT_POSTED     32u
 
 /* ---- life ---- */
 
@@ -22,12 +23,18 @@ void hv_machine_init(struct hv_machine *m, uint32_t partition, const struct part
 	m->partition = partition;
 	m->memory = memory;
 	m->vps = vps < SYNIC_MAX_VPS ? vps : SYNIC_MAX_VPS;
+	m->most_messages = DEFAULT_POSTED;
 	m->interrupt = interrupt;
 	pthread_mutex_init(&m->reset_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&m->reset_changed, &attr);
 	pthread_condattr_destroy(&attr);
+}
+
+void hv_machine_limit_posted(struct hv_machine *m, uint32_t most)
+{
+	m->most_messages = most < HV_MACHINE_MESSAGES ? most : HV_MACHINE_MESSAGES;
 }
 
 void hv_machine_destroy(struct hv_machine *m)
@@ -117,7 +124,7 @@ static uint16_t queue_message(struct hv_machine *m, const struct hv_message *mes
 		return HV_STATUS_INVALID_CONNECTION_ID;
 	if (message->type != HV_MESSAGE_TYPE_VMBUS)
 		return HV_STATUS_INVALID_PARAMETER;
-	if (m->count == HV_MACHINE_MESSAGES)
+	if (m->count == m->most_messages)
 		return HV_STATUS_INSUFFICIENT_BUFFERS;
 	m->messages[(m->first + m->count++) % HV_MACHINE_MESSAGES] = *message;
 	return HV_STATUS_SUCCESS;

@@ -17,7 +17,7 @@
 #include "partition/memory.h"
 #include "partition/synic.h"
 
-#define HV_MACHINE_MESSAGES      32u /* of all message ports */
+#define HV_MACHINE_MESSAGES      256u /* the most that may wait at all message ports */
 #define HV_MACHINE_MESSAGE_PORTS 8u
 #define HV_MACHINE_EVENT_PORTS   4096u
 
@@ -39,7 +39,7 @@ struct hv_machine {
 	struct spin_lock lock;
 	uint32_t ports[HV_MACHINE_MESSAGE_PORTS], port_count;
 	struct hv_message messages[HV_MACHINE_MESSAGES];
-	uint32_t first, count;
+	uint32_t first, count, most_messages;
 
 	/*
 	 * Event ports: connection id << 32 | dispatcher << 16 | channel, 0 for none, in one word,
@@ -56,6 +56,9 @@ struct hv_machine {
 /** `m` is zeroed. `memory` is the host's view and outlives the machine. */
 void hv_machine_init(struct hv_machine *m, uint32_t partition, const struct part_memory *memory,
 		     uint32_t vps, hv_interrupt *interrupt);
+/** How many messages may wait for the host, up to HV_MACHINE_MESSAGES; 32 without this. Before a
+ * guest runs. */
+void hv_machine_limit_posted(struct hv_machine *m, uint32_t most);
 void hv_machine_destroy(struct hv_machine *m);
 
 extern const struct part_host_ops hv_machine_ops;

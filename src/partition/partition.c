@@ -14,6 +14,11 @@
 #define DEFAULT_MEMORY   (256ull << 20)
 #define DEFAULT_STITCHES 16384u
 #define DEFAULT_BOUNCE   16384u
+#define DEFAULT_QUEUED   1024u
+#define DEFAULT_POSTED   32u
+#define DEFAULT_OUTGOING 1024u
+#define MOST_OUTGOING    65536u
+#define MOST_INCOMING    256u
 #define MONITOR_PAGES    2u
 
 static uint32_t processors(void)
@@ -46,6 +51,10 @@ static int complete_options(struct part_options *o)
 		o->features |= VMBUS_FEATURE_SERVER_MONITOR;
 	o->stitches = or_default(o->stitches, DEFAULT_STITCHES, UINT32_MAX);
 	o->bounce_pages = or_default(o->bounce_pages, DEFAULT_BOUNCE, UINT32_MAX);
+	o->queued_messages = or_default(o->queued_messages, DEFAULT_QUEUED, UINT32_MAX);
+	o->posted_messages = or_default(o->posted_messages, DEFAULT_POSTED, HV_MACHINE_MESSAGES);
+	o->outgoing_packets = or_default(o->outgoing_packets, DEFAULT_OUTGOING, MOST_OUTGOING);
+	o->incoming_packets = or_default(o->incoming_packets, MOST_INCOMING, MOST_INCOMING);
 	return mmio_complete_options(o);
 }
 
@@ -103,6 +112,7 @@ static int open_loopback(struct part *p)
 
 	if (!l)
 		return -ENOMEM;
+	hv_machine_limit_posted((struct hv_machine *)(void *)l, p->options.posted_messages);
 	p->transport = l;
 	p->transport_destroy = destroy_loopback;
 	p->server.transport = l;

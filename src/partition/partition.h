@@ -46,8 +46,11 @@ struct part_options {
 			       default 0xf8000000 */
 	uint64_t mmio_size; /**< bytes of it, default 128 MiB, most 64 GiB */
 	uint32_t stitches;  /**< stitched runs an endpoint may hold, default 16384 */
-	uint32_t bounce_pages; /**< guest pages set aside for bouncing, all channels, default 16384
-				*/
+	uint32_t bounce_pages;     /**< guest pages set aside for bouncing, default 16384 */
+	uint32_t queued_messages;  /**< the host's, not taken by the guest, default 1024 */
+	uint32_t posted_messages;  /**< the guest's, not taken by the host, default 32, most 256 */
+	uint32_t outgoing_packets; /**< of a channel, uncompleted, default 1024, most 65536 */
+	uint32_t incoming_packets; /**< of a channel, uncompleted, default and most 256 */
 	struct vmbus_server_limits limits;
 	struct part_capture *capture; /**< records from the first message on (partition/capture.h);
 					 NULL: nothing */
@@ -87,6 +90,8 @@ struct part_endpoint *part_client(struct part *part);
 bool part_endpoint_exists(const struct part_endpoint *ep);
 uint32_t part_id(const struct part *part); /**< small number for logs, 1.. */
 struct part *part_of(struct part_endpoint *ep);
+/** With every default filled in. */
+const struct part_options *part_options_of(const struct part_endpoint *ep);
 uint32_t part_dispatchers(const struct part_endpoint *ep);
 /** The VTL whose guest the bus serves. */
 uint8_t part_vtl(const struct part_endpoint *ep);
@@ -103,14 +108,14 @@ bool part_memory_gpa(struct part_endpoint *ep, const void *va, uint64_t *gpa);
 /** Contiguous zeroed guest pages for the client's use; gpa 0 is never returned. */
 int part_pages_alloc(struct part_endpoint *ep, uint32_t pages, uint64_t *gpa);
 void part_pages_free(struct part_endpoint *ep, uint64_t gpa, uint32_t pages);
-/** Client: megabytes in a row of the MMIO window, nobody else's until they are released. -ENOSPC.
- */
-int part_mmio_reserve(struct part_endpoint *ep, uint32_t megabytes, uint64_t *gpa);
-void part_mmio_release(struct part_endpoint *ep, uint64_t gpa, uint32_t megabytes);
 /** The same out of what channels may set aside for bouncing, with whatever the pages held last.
  * -ENOSPC: over the bound. */
 int part_bounce_alloc(struct part_endpoint *ep, uint32_t pages, uint64_t *gpa);
 void part_bounce_free(struct part_endpoint *ep, uint64_t gpa, uint32_t pages);
+/** Client: megabytes in a row of the MMIO window, nobody else's until they are released. -ENOSPC.
+ */
+int part_mmio_reserve(struct part_endpoint *ep, uint32_t megabytes, uint64_t *gpa);
+void part_mmio_release(struct part_endpoint *ep, uint64_t gpa, uint32_t megabytes);
 /** Pages seen as one run: the linear view where they are contiguous, else stitched by runs.
  *  -EFAULT: a page is outside memory; -ENOSPC: no stitch left. `mapping` is passed to unmap. */
 struct part_mapping {

@@ -121,6 +121,8 @@ static bool post(struct part_endpoint *ep, const struct vmbus_server_action *a)
 		    a->message.unqueued)
 			return true;
 	}
+	if (ep->srv->outgoing.count >= ep->part->options.queued_messages)
+		return false;
 	memcpy(m.data, a->message.data, m.size);
 	return outgoing_push(&ep->srv->outgoing, &m);
 }
@@ -525,6 +527,7 @@ static void reset(struct part_endpoint *ep)
 	if (ep->host->take_reset(ep->transport)) {
 		vmbus_server_reset(se->s);
 		outgoing_clear(&se->outgoing);
+		se->action_held = false; /* only a message is ever held */
 		abandon_opens(se);
 		se->resetting = true;
 		server_carry_out_actions(ep);

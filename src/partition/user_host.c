@@ -650,6 +650,7 @@ static bool start_partition(struct user_host *h, uint32_t vps)
 	if (part_new(&h->options.part, &h->part))
 		return false;
 	hv_machine_init(&h->machine, h->part->id, &h->part->server.memory, vps, no_interrupt);
+	hv_machine_limit_posted(&h->machine, h->part->options.posted_messages);
 	if (part_start_host(h->part, &transport))
 		return false;
 	h->hearing = !part_thread_create(&h->hearer, hear, h, "kmcl-user-hear");

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "partition/client_end.h"
+#include "partition/server_end.h"
 
 struct machine {
 	struct part *part;
@@ -62,6 +63,8 @@ struct machine *machine_create(const struct machine_config *config)
 		.server_dispatchers = 2,
 		.max_version = config->max_version,
 		.features = config->features,
+		.posted_messages = config->posted_messages,
+		.queued_messages = config->queued_messages,
 		.limits = {.channels = config->channels,
 			   .gpadls = config->gpadls,
 			   .gpadl_pages = config->gpadl_pages},
@@ -92,6 +95,17 @@ void machine_destroy(struct machine *m)
 {
 	pthread_rwlock_destroy(&m->lock);
 	free(m);
+}
+
+uint32_t machine_queued(struct machine *m)
+{
+	struct part_endpoint *ep = part_server(m->part);
+	uint32_t count;
+
+	pthread_mutex_lock(&ep->lock);
+	count = ep->srv->outgoing.count;
+	pthread_mutex_unlock(&ep->lock);
+	return count;
 }
 
 uint8_t *machine_memory(struct machine *m)

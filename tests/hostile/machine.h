@@ -28,6 +28,7 @@ struct machine_config {
 	uint32_t max_version;
 	uint32_t features;
 	uint32_t channels, gpadls, gpadl_pages; /**< limits of the real end */
+	uint32_t posted_messages, queued_messages;
 };
 
 /** Neither end runs yet. */
@@ -41,6 +42,8 @@ uint64_t machine_memory_size(struct machine *m);
 void machine_be_guest(struct machine *m);
 bool machine_enable_synic(struct machine *m, uint32_t vp, uint64_t simp, uint64_t siefp);
 uint16_t machine_post(struct machine *m, uint32_t connection, const void *bytes, uint32_t size);
+/** Messages of the real host's that wait for the guest to empty its slots. */
+uint32_t machine_queued(struct machine *m);
 uint16_t machine_signal(struct machine *m, uint32_t connection, uint16_t flag);
 void machine_end_of_message(struct machine *m, uint32_t vp);
 /** Blocks until the host has let go of everything. */

@@ -233,6 +233,28 @@ class Run(Tool):
         self.assert_failed(kmcl('run', '--server', 'a.so', 'b.so'), 2, 'b.so')
 
 
+class Limits(Tool):
+    def test_a_demo_within_its_limits(self):
+        path = self.file(os.urandom(300000))
+        result = kmcl('demo', '--json', '--input', path, '--limit', 'channels=1',
+                      '--limit', 'gpadls=2', '--limit', 'outgoing_packets=2',
+                      '--limit', 'incoming_packets=1', '--limit', 'queued_messages=1',
+                      '--limit', 'posted_messages=1')
+        self.assertEqual(result.returncode, 0, result)
+        self.assertIs(json.loads(result.stdout)['ok'], True)
+
+    def test_a_limit_that_a_driver_meets(self):
+        result = kmcl('run', '--server', os.path.join(DRIVERS, 'echo_vsp.so') + ',channels=2',
+                      '--limit', 'channels=1', '--timeout', '1')
+        self.assert_failed(result, 1, 'echo_vsp', 'STATUS_INSUFFICIENT_RESOURCES')
+
+    def test_wrong_limits(self):
+        for text in ('channels', 'channels=', 'channels=0', 'channels=4294967296', 'channels=x',
+                     'channel=1', 'channelss=1', '=1'):
+            for command in ('demo', 'run'):
+                self.assert_failed(kmcl(command, '--limit', text), 2, text, '--limit')
+
+
 class Command(Tool):
     def test_version(self):
         result = kmcl('--version')
