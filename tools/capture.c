@@ -2,7 +2,6 @@
 /* --capture, of every command that runs a bus. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "kmcl.h"
@@ -40,18 +39,16 @@ static bool take_word(const char *word, struct kmcl_capture_options *o)
 
 int capture_take(const struct subcommand *command, const char *text, struct capture_request *r)
 {
-	char *copy = strdup(text), *rest = copy, *word;
+	char words[sizeof(r->path)], *rest = words, *word;
 
-	free(r->path);
-	*r = (struct capture_request){.path = copy};
+	*r = (struct capture_request){0};
 	kmcl_capture_options_init(&r->options);
-	if (!copy) {
-		complain("out of memory");
-		return TOOL_FAILED;
-	}
-	strsep(&rest, ",");
-	if (!*copy)
+	if (snprintf(words, sizeof(words), "%s", text) >= (int)sizeof(words))
+		return usage_error(command, "--capture: longer than %zu bytes", sizeof(words) - 1);
+	word = strsep(&rest, ",");
+	if (!*word)
 		return usage_error(command, "--capture: names no file");
+	memcpy(r->path, word, strlen(word) + 1);
 	while ((word = strsep(&rest, ",")))
 		if (!take_word(word, &r->options))
 			return usage_error(command,
@@ -65,7 +62,7 @@ bool capture_begin(struct capture_request *r, struct kmcl_partition_options *opt
 {
 	char *error;
 
-	if (!r->path)
+	if (!*r->path)
 		return true;
 	if (kmcl_capture_open(r->path, &r->options, &r->capture, &error)) {
 		complain("%s", error ? error : "out of memory");
@@ -89,8 +86,6 @@ bool capture_end(struct capture_request *r)
 		fprintf(stderr, "%s: %" PRIu64 " records, %" PRIu64 " dropped\n", r->path,
 			counts.recorded, counts.dropped);
 	}
-	free(r->path);
-	r->path = NULL;
 	r->capture = NULL;
 	return !code;
 }

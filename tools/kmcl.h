@@ -42,7 +42,7 @@ int limit_take(const struct subcommand *command, const char *text, struct kmcl_l
 /** --capture FILE[,payload=N|all][,signals][,end=server|client], of every command that runs a bus.
  */
 struct capture_request {
-	char *path; /* NULL: not asked for */
+	char path[4096]; /* empty: not asked for */
 	struct kmcl_capture_options options;
 	kmcl_capture *capture;
 };
