@@ -73,6 +73,28 @@ struct kmcl_guest_options {
 int kmcl_partition_create_user(const char *path, const struct kmcl_guest_options *options,
 			       kmcl_partition **partition, char **error);
 
+/* ---- what a host offers ---- */
+
+struct kmcl_offer {
+	uint8_t interface_id[16]; /**< GUIDs as on the wire; kmcl/trace.h writes and names them */
+	uint8_t instance_id[16];
+	uint32_t channel_id;
+	uint16_t subchannel, flags;
+	uint16_t mmio_megabytes, mmio_megabytes_optional;
+	uint32_t monitor_id; /**< UINT32_MAX: not monitored */
+	uint8_t user_data[120];
+};
+
+/**
+ * The offers that a partition with a guest's end sees now, in the order of their channel ids.
+ * Waits until the host has made those that it had when the guest connected.
+ *
+ * @return 0; -ETIMEDOUT: it has not; -ENODEV: no guest's end; -ENOMEM. `*count` is how many there
+ *         are, of which up to `max` are filled in.
+ */
+int kmcl_partition_offers(kmcl_partition *partition, unsigned int timeout_ms,
+			  struct kmcl_offer *offers, size_t max, size_t *count);
+
 #ifdef __cplusplus
 }
 #endif

@@ -621,6 +621,24 @@ static int reconnect(struct part_endpoint *ep)
 	return !error && ce->link != LINK_UP ? -ECONNREFUSED : error;
 }
 
+int part_client_wait_offers(struct part_endpoint *ep, unsigned int timeout_ms)
+{
+	uint64_t until = clock_now_ns() + timeout_ms * 1000000ull;
+	struct timespec t = {.tv_sec = (time_t)(until / 1000000000u),
+			     .tv_nsec = (long)(until % 1000000000u)};
+	enum client_link link;
+	int error = 0;
+
+	pthread_mutex_lock(&ep->lock);
+	while ((ep->cli->link == LINK_DOWN || ep->cli->link == LINK_CONNECTING) && !error)
+		error = pthread_cond_timedwait(&ep->changed, &ep->lock, &t);
+	link = ep->cli->link;
+	pthread_mutex_unlock(&ep->lock);
+	if (link == LINK_UP)
+		return 0;
+	return error ? -ETIMEDOUT : -ECONNREFUSED;
+}
+
 int client_end_reset(struct part_endpoint *ep)
 {
 	struct client_end *ce = ep->cli;

@@ -413,6 +413,17 @@ bool client_run_upcalls(struct part_endpoint *ep)
 
 /* ---- what drivers call ---- */
 
+void part_client_each_offer(struct part_endpoint *ep,
+			    void (*each)(void *ctx, const struct vmbus_client_offer *offer),
+			    void *ctx)
+{
+	pthread_mutex_lock(&ep->lock);
+	for (struct part_client_channel *ch = ep->cli->channels; ch; ch = ch->next)
+		if (!ch->rescinded)
+			each(ctx, &ch->offer);
+	pthread_mutex_unlock(&ep->lock);
+}
+
 int part_client_listen(struct part_endpoint *ep, struct part_client_listener *l)
 {
 	struct client_listener *node = calloc(1, sizeof(*node));

@@ -306,6 +306,14 @@ int part_client_listen(struct part_endpoint *ep, struct part_client_listener *l)
 /** No call to `l` runs or will run when it returns. Blocks. Not from the listener. */
 void part_client_unlisten(struct part_endpoint *ep, struct part_client_listener *l);
 
+/** Waits until the host has made the offers that it had at the contact. -ETIMEDOUT; -ECONNREFUSED:
+ * it refused the contact, or is gone. Blocks. */
+int part_client_wait_offers(struct part_endpoint *ep, unsigned int timeout_ms);
+/** Calls `each` for every offer that is not withdrawn, with the endpoint's lock held. */
+void part_client_each_offer(struct part_endpoint *ep,
+			    void (*each)(void *ctx, const struct vmbus_client_offer *offer),
+			    void *ctx);
+
 const struct vmbus_client_offer *part_client_offer(const struct part_client_channel *ch);
 /** Takes a channel that nobody holds. -EBUSY: claimed; -ENODEV: withdrawn. From then on the owner
  * gets its rescind, and the relid stays reserved until part_client_put. */
