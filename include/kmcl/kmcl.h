@@ -113,6 +113,45 @@ kmcl_status kmcl_device_control(kmcl_driver *driver, unsigned int index, uint32_
 				const void *in, size_t in_size, void *out, size_t out_size,
 				size_t *returned);
 
+/**
+ * Saving the host's side of a partition, for a virtual machine that is saved or moves to another
+ * host. The guest does not notice: its memory, which holds the rings, goes with the state, and its
+ * requests are neither lost nor answered twice.
+ *
+ *  1. Each server driver pauses and saves its channels through the DDI (VmbChannelPause,
+ *     VmbChannelSaveBegin, Continue, End) and hands its bytes out, by device control for instance.
+ *  2. kmcl_partition_save(): the bus's own state. The host's side is frozen from then on.
+ *  3. kmcl_driver_unload() for the server's drivers. The guest hears nothing of it.
+ *  4. kmcl_partition_restore(), in this partition, or in a new one with the same guest memory and
+ *     SynIC pages (kmcl/vmm.h) and no server driver yet.
+ *  5. The server's drivers are loaded and get their bytes back; each calls
+ *     VmbChannelRestoreFromBuffer() before VmbChannelEnable().
+ *  6. kmcl_partition_restored(): nobody is waited for any more.
+ *
+ * A driver that did not restore a channel that the guest has open gets a new one, and the guest
+ * sees the old one withdrawn. The state is versioned and checksummed (docs/saved-state.md); it is
+ * to be kept as safe as the guest's memory.
+ */
+/**
+ * @param state  set to a block to be freed with kmcl_free()
+ * @return 0; -EBUSY: a channel is open and its driver has not saved it, or it is just being opened
+ *         or closed: nothing is frozen, *error (if wanted) is a sentence that names the channel;
+ *         -EINVAL: no host's side here; -ENOMEM
+ */
+int kmcl_partition_save(kmcl_partition *partition, void **state, size_t *size, char **error);
+/** Instead of steps 3 to 6: goes on where it was. Drivers then start their channels.
+ *  @return 0; -EINVAL: it was not saved */
+int kmcl_partition_resume(kmcl_partition *partition);
+/**
+ * @return 0; -EINVAL: the state is refused, and *error names the field that is wrong; -EBUSY:
+ * server drivers are loaded, or the guest is connected to a host's side that was not saved. After
+ *         these everything is as it was. Another error leaves a partition that can only be
+ *         destroyed.
+ */
+int kmcl_partition_restore(kmcl_partition *partition, const void *state, size_t size, char **error);
+/** Channels that the guest has open and no driver claimed are withdrawn now. */
+void kmcl_partition_restored(kmcl_partition *partition);
+
 /** Per-channel counters, a snapshot. */
 struct kmcl_channel_stats {
 	char name[64]; /**< friendly name, UTF-8 */

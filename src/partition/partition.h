@@ -261,8 +261,8 @@ int part_server_save(struct part *part, void **bytes, size_t *size, struct part_
 int part_server_thaw(struct part *part);
 /**
  * Puts a server end made of saved state in the place of the frozen one, whose offers are revoked by
- * now. -EINVAL: the state is refused, and the frozen end is as it was; -EBUSY: not frozen, or has
- * offers. After another error the partition can only be destroyed.
+ * now, or of one that no guest has spoken to. -EINVAL: the state is refused, and the end is as it
+ * was; -EBUSY: it is in use. After another error the partition can only be destroyed.
  */
 int part_server_restore(struct part *part, const void *bytes, size_t size,
 			struct part_save_error *error);

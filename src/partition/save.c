@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The server's end saved, and another one in its place. What the state machine keeps is written by
- * src/vmbus; of this end's own there is nothing to save but messages that the guest has not taken:
- * rings, ports and monitors follow from the opens, which are asked for again.
+ * src/vmbus; of this end's own there is nothing to save but messages that wait, in either
+ * direction: rings, ports and monitors follow from the opens, which are asked for again.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -71,6 +71,18 @@ static void add_unposted(struct vmbus_unposted *to, uint32_t vp, uint8_t sint, u
 	memcpy(to->data, data, size);
 }
 
+/* What the guest has posted goes with the state: where it is restored the transport is another. */
+static int take_messages(struct part_endpoint *ep)
+{
+	struct hv_message m;
+	int code = 0;
+
+	while (!code && ep->host->take_message(ep->transport, &m))
+		code = endpoint_errno(
+			vmbus_server_defer(ep->srv->s, m.connection_id, m.payload, m.size));
+	return code;
+}
+
 static int save_state(const struct server_end *se, uint8_t **bytes, size_t *size)
 {
 	struct vmbus_unposted *unposted = calloc(se->outgoing.count + 1u, sizeof(*unposted));
@@ -102,7 +114,9 @@ int part_server_save(struct part *part, void **bytes, size_t *size, struct part_
 	pthread_mutex_lock(&ep->lock);
 	code = se->resetting ? refuse(error, -EBUSY, "the guest resets") : all_at_rest(se, error);
 	if (!code) {
-		code = save_state(se, &state, size);
+		code = take_messages(ep);
+		if (!code)
+			code = save_state(se, &state, size);
 		if (code)
 			refuse(error, code, "%s", strerror(-code));
 	}
@@ -110,6 +124,7 @@ int part_server_save(struct part *part, void **bytes, size_t *size, struct part_
 		se->frozen = true;
 		*bytes = state;
 	}
+	part_event_raise(&ep->messages); /* what was deferred may have to be received after all */
 	pthread_mutex_unlock(&ep->lock);
 	return code;
 }
@@ -174,12 +189,19 @@ static int make_server(struct part *part, const void *bytes, size_t size, struct
 	return code;
 }
 
+/* Nobody has spoken to it yet. */
+static bool unused(const struct server_end *se)
+{
+	return vmbus_server_state(se->s) == VMBUS_SERVER_STATE_DISCONNECTED && !se->action_held &&
+	       !se->outgoing.head && !vmbus_server_statistics(se->s)->received;
+}
+
 static bool replaceable(struct part_endpoint *ep)
 {
 	bool yes;
 
 	pthread_mutex_lock(&ep->lock);
-	yes = ep->srv && ep->srv->frozen && !ep->srv->channels;
+	yes = ep->srv && !ep->srv->channels && (ep->srv->frozen || unused(ep->srv));
 	pthread_mutex_unlock(&ep->lock);
 	return yes;
 }
@@ -193,7 +215,7 @@ int part_server_restore(struct part *part, const void *bytes, size_t size,
 
 	if (!replaceable(ep))
 		return refuse(error, -EBUSY,
-			      "the server end was not saved, or drivers of it are still loaded");
+			      "the host's side is in use: it was not saved, or has offers");
 	code = make_server(part, bytes, size, &s, error);
 	if (code)
 		return code;

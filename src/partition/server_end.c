@@ -14,6 +14,7 @@
 #include "partition/internal.h"
 #include "partition/server_end.h"
 #include "partition/sweep.h"
+#include "vmbus/server_save.h"
 #include "vmbus/wire.h"
 
 /* A guest may have thrown away what came before it was ready for its open's result. */
@@ -475,7 +476,13 @@ static bool receive(struct part_endpoint *ep)
 	struct hv_message m;
 
 	/* What a guest can make us hold is bounded by its having to take what it caused. */
-	if (se->outgoing.head || se->action_held || !ep->host->take_message(ep->transport, &m))
+	if (se->outgoing.head || se->action_held)
+		return false;
+	if (vmbus_server_receive_deferred(se->s)) {
+		server_carry_out_actions(ep);
+		return true;
+	}
+	if (!ep->host->take_message(ep->transport, &m))
 		return false;
 	capture_received(ep, &m);
 	vmbus_server_receive(se->s, m.connection_id, m.payload, m.size);

@@ -176,6 +176,7 @@ void vmbus_server_destroy(struct vmbus_server *s)
 	vmbus_gpadl_table_free(&s->gpadls, &a);
 	vmbus_queue_free(&s->actions, &a);
 	vmbus_queue_free(&s->held, &a);
+	vmbus_queue_free(&s->deferred, &a);
 	free_array(&a, s->slots, s->config.limits.channels * sizeof(s->slots[0]));
 	free_array(&a, s->sorted, s->config.limits.channels * sizeof(s->sorted[0]));
 	free_array(&a, s->hvsock, s->config.limits.hvsock * sizeof(s->hvsock[0]));

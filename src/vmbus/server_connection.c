@@ -323,6 +323,7 @@ static void drop_messages(struct vmbus_server *s)
 			server_push(s, &a, size);
 	}
 	vmbus_queue_clear(&s->held);
+	vmbus_queue_clear(&s->deferred);
 	s->paused = false;
 }
 

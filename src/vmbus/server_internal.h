@@ -104,11 +104,19 @@ struct hvsock_request {
 
 #define CHANNEL_BUCKETS 1024u
 
+/* A client message that was taken from where it waited and is to be received later. */
+struct deferred_message {
+	uint32_t connection_id;
+	uint8_t size;
+	uint8_t data[VMBUS_MAX_MESSAGE];
+};
+
 struct vmbus_server {
 	struct vmbus_server_config config;
 	struct vmbus_server_stats stats;
 	struct vmbus_queue actions;
-	struct vmbus_queue held; /* default-target messages while paused */
+	struct vmbus_queue held;     /* default-target messages while paused */
+	struct vmbus_queue deferred; /* client messages: struct deferred_message, cut to size */
 
 	enum vmbus_server_state state;
 	enum after_disconnect after;
@@ -131,9 +139,9 @@ struct vmbus_server {
 	struct channel **slots;  /* limits.channels */
 	struct channel **sorted; /* the live ones, in the order of a first batch */
 	struct channel *by_key[CHANNEL_BUCKETS];
-	uint32_t free_slot;      /* none below it */
-	uint32_t draining;       /* channels in a *_RELEASED state */
-	uint32_t tearing;        /* GPADLs that a device has yet to let go */
+	uint32_t free_slot; /* none below it */
+	uint32_t draining;  /* channels in a *_RELEASED state */
+	uint32_t tearing;   /* GPADLs that a device has yet to let go */
 	struct channel *by_relid[VMBUS_MAX_CHANNEL + 1];
 	uint64_t fixed_ids[(VMBUS_MAX_CHANNEL + 64) / 64];
 	uint64_t taken_ids[(VMBUS_MAX_CHANNEL + 64) / 64]; /* those in by_relid */

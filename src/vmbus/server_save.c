@@ -105,6 +105,20 @@ static uint32_t save_queue(struct saved_stream *io, struct vmbus_queue queue,
 	}
 }
 
+static void save_deferred(struct saved_stream *io, struct vmbus_queue queue)
+{
+	struct deferred_message m;
+
+	for (;;) {
+		memset(&m, 0, sizeof(m));
+		if (!vmbus_queue_pop(&queue, &m, sizeof(m)))
+			return;
+		saved_section_begin(io, SECTION_DEFERRED);
+		saved_deferred_fields(io, &m);
+		saved_section_end(io);
+	}
+}
+
 static void save_unposted(struct saved_stream *io, const struct vmbus_unposted *m)
 {
 	struct vmbus_server_action a = {.type = VMBUS_SERVER_POST};
@@ -125,6 +139,7 @@ static void count_objects(const struct vmbus_server *s, uint32_t unposted, struc
 		n->channels += saved_channel_state(s->sorted[i]) != 0;
 	n->posted = unposted + save_queue(NULL, s->actions, SECTION_POSTED);
 	n->held = save_queue(NULL, s->held, SECTION_HELD);
+	n->deferred = (uint32_t)s->deferred.records;
 }
 
 static void save_connection(struct saved_stream *io, const struct vmbus_server *s,
@@ -188,6 +203,7 @@ static void save_all(struct saved_stream *io, const struct vmbus_server *s,
 		save_unposted(io, &unposted[i]);
 	save_queue(io, s->actions, SECTION_POSTED);
 	save_queue(io, s->held, SECTION_HELD);
+	save_deferred(io, s->deferred);
 }
 
 enum vmbus_status vmbus_server_save(const struct vmbus_server *s,

@@ -61,6 +61,16 @@ enum vmbus_status vmbus_server_restore(const struct vmbus_server_config *config,
  */
 void vmbus_server_restore_done(struct vmbus_server *s);
 
+/**
+ * A client message that waited to be taken goes with the saved state: it is received later, by
+ * vmbus_server_receive_deferred(), here or where the state is restored. E_NO_MEMORY, E_INVALID: too
+ * long.
+ */
+enum vmbus_status vmbus_server_defer(struct vmbus_server *s, uint32_t connection_id,
+				     const void *message, size_t size);
+/** Receives the oldest message that was deferred; false: there is none. */
+bool vmbus_server_receive_deferred(struct vmbus_server *s);
+
 /** The guest's pages that the connection uses; GPAs, 0: none. */
 struct vmbus_server_pages {
 	uint64_t interrupt_page;

@@ -399,6 +399,18 @@ static enum vmbus_status load_messages(struct saved_stream *io, struct vmbus_ser
 	return status;
 }
 
+static enum vmbus_status load_deferred(struct saved_stream *io, struct vmbus_server *s,
+				       uint64_t total)
+{
+	struct deferred_message m = {0};
+
+	if (!saved_open_section(io, SECTION_DEFERRED, total))
+		return VMBUS_E_INVALID;
+	saved_deferred_fields(io, &m);
+	saved_close_section(io);
+	return io->why ? VMBUS_E_INVALID : vmbus_server_defer(s, m.connection_id, m.data, m.size);
+}
+
 static enum vmbus_status load_connection(struct saved_stream *io, struct vmbus_server *s,
 					 struct saved_counts *n, uint64_t total)
 {
@@ -429,6 +441,8 @@ static enum vmbus_status load_all(struct saved_stream *io, struct vmbus_server *
 		status = load_messages(io, s, SECTION_POSTED, n.posted, total);
 	if (!status)
 		status = load_messages(io, s, SECTION_HELD, n.held, total);
+	for (uint32_t i = 0; i < n.deferred && !status; i++)
+		status = load_deferred(io, s, total);
 	if (status)
 		return status;
 	if (io->at != total)

@@ -139,3 +139,33 @@ void vmbus_server_connection_pages(const struct vmbus_server *s, struct vmbus_se
 	pages->monitor_parent_to_child = s->monitor_parent_to_child;
 	pages->monitor_child_to_parent = s->monitor_child_to_parent;
 }
+
+/* ---- client messages that waited ---- */
+
+enum vmbus_status vmbus_server_defer(struct vmbus_server *s, uint32_t connection_id,
+				     const void *message, size_t size)
+{
+	size_t record = offsetof(struct deferred_message, data) + size;
+	struct deferred_message m = {.connection_id = connection_id, .size = (uint8_t)size};
+	enum vmbus_status status;
+
+	if (size > sizeof(m.data))
+		return VMBUS_E_INVALID;
+	status = vmbus_queue_reserve(&s->deferred, &s->config.allocator,
+				     s->deferred.used + vmbus_queue_cost(record));
+	if (status)
+		return status;
+	memcpy(m.data, message, size);
+	vmbus_queue_push(&s->deferred, &m, record);
+	return VMBUS_OK;
+}
+
+bool vmbus_server_receive_deferred(struct vmbus_server *s)
+{
+	struct deferred_message m;
+
+	if (!vmbus_queue_pop(&s->deferred, &m, sizeof(m)))
+		return false;
+	vmbus_server_receive(s, m.connection_id, m.data, m.size);
+	return true;
+}

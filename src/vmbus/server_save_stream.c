@@ -175,6 +175,8 @@ void saved_connection_fields(struct saved_stream *io, struct vmbus_server *s, ui
 	U32(io, "connection.channels", n->channels);
 	U32(io, "connection.posted", n->posted);
 	U32(io, "connection.held", n->held);
+	U32(io, "connection.deferred", n->deferred);
+	zeroes(io, 4);
 }
 
 void saved_socket_fields(struct saved_stream *io, struct hvsock_request *r)
@@ -244,6 +246,14 @@ void saved_gpadl_fields(struct saved_stream *io, struct vmbus_gpadl *g, uint8_t 
 	FIELD(io, "gpadl.words", 4, g->word_count, VMBUS_GPADL_MAX_WORDS);
 	FIELD(io, "gpadl.received", 4, g->received, VMBUS_GPADL_MAX_WORDS);
 	zeroes(io, 4);
+}
+
+void saved_deferred_fields(struct saved_stream *io, struct deferred_message *m)
+{
+	U32(io, "deferred.connection_id", m->connection_id);
+	FIELD(io, "deferred.size", 1, m->size, VMBUS_MAX_MESSAGE);
+	zeroes(io, 3);
+	raw_bytes(io, "deferred.data", m->data, m->size);
 }
 
 void saved_message_fields(struct saved_stream *io, struct vmbus_server_action *a)

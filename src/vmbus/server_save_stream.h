@@ -20,6 +20,7 @@ enum saved_section {
 	SECTION_GPADL, /* of the channel before it */
 	SECTION_POSTED,
 	SECTION_HELD,
+	SECTION_DEFERRED,
 };
 
 /* States as they are written; what has no number here is not written at all. */
@@ -59,7 +60,7 @@ struct saved_stream {
 
 /* How many sections of each kind follow the connection's. */
 struct saved_counts {
-	uint32_t sockets, channels, posted, held;
+	uint32_t sockets, channels, posted, held, deferred;
 };
 
 extern const uint8_t saved_magic[8];
@@ -88,5 +89,6 @@ void saved_channel_fields(struct saved_stream *io, struct channel *ch, uint8_t *
 			  uint32_t *gpadls);
 void saved_gpadl_fields(struct saved_stream *io, struct vmbus_gpadl *g, uint8_t *state);
 void saved_message_fields(struct saved_stream *io, struct vmbus_server_action *a);
+void saved_deferred_fields(struct saved_stream *io, struct deferred_message *m);
 
 #endif

@@ -22,7 +22,7 @@
 struct machine {
 	kmcl_partition *host, *guest;
 	atomic_uint interrupts, posts, signals, ends;
-	uint64_t message_page[VPS];
+	uint64_t message_page[VPS], event_flag_page[VPS];
 };
 
 static void interrupt(void *ctx, uint32_t vp, uint32_t sint)
@@ -39,6 +39,7 @@ static int synic(void *ctx, uint32_t vp, uint64_t message_page, uint64_t event_f
 	struct machine *m = ctx;
 
 	m->message_page[vp] = message_page;
+	m->event_flag_page[vp] = event_flag_page;
 	return kmcl_host_synic(m->host, vp, message_page, event_flag_page);
 }
 
@@ -125,6 +126,23 @@ static void stop(struct machine *m)
 	kmcl_set_log(NULL, NULL);
 }
 
+/* Until the close has come through. */
+static void wait_saved(kmcl_partition *host, void **bytes, size_t *size)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+	char *error = NULL;
+	int code = -EBUSY;
+
+	for (int i = 0; i < 5000 && code == -EBUSY; i++) {
+		kmcl_free(error);
+		code = kmcl_partition_save(host, bytes, size, &error);
+		if (code)
+			nanosleep(&pause, NULL);
+	}
+	if (code)
+		fail_msg("%s", error);
+}
+
 static void drivers_talk_across(void **state)
 {
 	struct machine m;
@@ -138,6 +156,74 @@ static void drivers_talk_across(void **state)
 	assert_int_equal(kmcl_driver_wait_devices(vsc, 1, 20000), 0);
 	assert_true(atomic_load(&m.posts) >= 2);
 	assert_true(atomic_load(&m.interrupts) >= 2);
+	assert_int_equal(kmcl_driver_unload(vsc), 0);
+	stop(&m);
+}
+
+/* A second host for the same guest. It knows where the guest's pages are, as a VMM does. */
+static kmcl_partition *another_host(struct machine *m, uint64_t event_flag_page[VPS])
+{
+	kmcl_partition *host;
+	uint64_t bytes;
+	int fd = kmcl_guest_memory(m->guest, &bytes);
+
+	assert_int_equal(kmcl_partition_create_host(NULL, &for_host, m, &host), 0);
+	assert_int_equal(kmcl_host_add_memory(host, fd, 0, bytes, 0), 0);
+	for (uint32_t i = 0; i < VPS; i++)
+		assert_int_equal(kmcl_host_synic(host, i, m->message_page[i], event_flag_page[i]),
+				 0);
+	return host;
+}
+
+static void a_guest_moves_to_another_host(void **state)
+{
+	kmcl_driver *vsp, *vsc;
+	kmcl_partition *first, *second;
+	uint64_t event_pages[VPS];
+	char *error = NULL;
+	struct machine m;
+	size_t size = 0;
+	void *bytes = NULL;
+
+	start_host(&m);
+	first = m.host;
+	assert_int_equal(kmcl_driver_load(first, KMCL_SERVER, ECHO_VSP, &vsp, &error), 0);
+	join(&m);
+	assert_int_equal(kmcl_driver_load(m.guest, KMCL_CLIENT, ECHO_VSC, &vsc, &error), 0);
+	assert_int_equal(kmcl_driver_wait_devices(vsc, 1, 20000), 0);
+	/* the echo server does not save its channel: it cannot be left open */
+	while (kmcl_partition_save(first, &bytes, &size, &error) == 0) {
+		kmcl_free(bytes); /* the open has not come so far */
+		assert_int_equal(kmcl_partition_resume(first), 0);
+	}
+	assert_non_null(strstr(error, "channel 1 is "));
+	kmcl_free(error);
+	assert_int_equal(kmcl_partition_resume(first), -EINVAL);
+	assert_int_equal(kmcl_driver_unload(vsc), 0);
+	wait_saved(first, &bytes, &size);
+	assert_int_equal(kmcl_partition_restore(first, bytes, size, &error), -EBUSY);
+	kmcl_free(error);
+	for (uint32_t i = 0; i < VPS; i++)
+		event_pages[i] = m.event_flag_page[i];
+	second = another_host(&m, event_pages);
+	((uint8_t *)bytes)[8] = 9;
+	assert_int_equal(kmcl_partition_restore(second, bytes, size, &error), -EINVAL);
+	assert_non_null(strstr(error, "header.version"));
+	kmcl_free(error);
+	((uint8_t *)bytes)[8] = 1;
+	assert_int_equal(kmcl_partition_restore(second, bytes, size, &error), 0);
+	kmcl_free(bytes);
+	atomic_store(&m.posts, 0);
+	m.host = second;
+	kmcl_partition_destroy(first);
+	assert_int_equal(kmcl_driver_load(second, KMCL_SERVER, ECHO_VSP, &vsp, &error), 0);
+	kmcl_partition_restored(second);
+	/* the guest has not been asked for anything: no contact, no release */
+	assert_int_equal(atomic_load(&m.posts), 0);
+	assert_int_equal(kmcl_driver_load(m.guest, KMCL_CLIENT, ECHO_VSC, &vsc, &error), 0);
+	assert_int_equal(kmcl_driver_wait_devices(vsc, 1, 20000), 0);
+	/* its rings' GPADL and the open */
+	assert_true(atomic_load(&m.posts) >= 2);
 	assert_int_equal(kmcl_driver_unload(vsc), 0);
 	stop(&m);
 }
@@ -342,6 +428,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(drivers_talk_across),
+		cmocka_unit_test(a_guest_moves_to_another_host),
 		cmocka_unit_test(an_end_that_is_not_there_takes_no_driver),
 		cmocka_unit_test(a_machine_that_is_not_whole_is_refused),
 		cmocka_unit_test(memory_is_checked),

@@ -2,7 +2,11 @@
 /* Save and restore of a server channel through the DDI, rule by rule. */
 #include "save_rig.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#include "kmcl/channel.h"
 
 static uint32_t answer_to(uint32_t n)
 {
@@ -697,6 +701,190 @@ static void field_009_a_channel_saved_closed_is_not_withdrawn(void **state)
 	rig_free(r);
 }
 
+/* ---- signals that nobody heard ---- */
+
+static void field_007_signals_toward_the_server_are_made_up_for(void **state)
+{
+	struct rig *r = rig_new(*state);
+	struct kt_send *s = kt_send_new(r->pair.client);
+	size_t bus_size;
+	void *bus;
+
+	rig_save(r, 0);
+	kt_nap(KT_QUIET_MS);
+	rig_destroy_server(r, &bus, &bus_size);
+	/* the guest signals, and there is no host */
+	assert_int_equal(kt_send_pattern(s, 64, 7, KT_WAITED), STATUS_SUCCESS);
+	kt_nap(KT_QUIET_MS);
+	rig_new_server(r, bus, bus_size, 0);
+	assert_int_equal(rig_restore(r), STATUS_SUCCESS);
+	rig_run(r);
+	KT_WAIT(atomic_load(&s->routines) == 1);
+	assert_true(kt_filled(s->data, 64, 7));
+	kt_send_free(s);
+	rig_free(r);
+}
+
+static void field_007_signals_toward_the_guest_are_made_up_for(void **state)
+{
+	struct rig *r = rig_new(*state);
+	struct kmcl_channel *ch;
+	uint64_t payload = 1234;
+	size_t bus_size;
+	void *bus;
+
+	rig_save(r, 0);
+	kt_nap(4 * KT_QUIET_MS); /* the client has parked: it wants to be signalled */
+	ch = kmcl_channel_of(r->pair.server->h);
+	assert_int_equal(vmbus_ring_write_inband(&ch->port.out, VMBUS_PKT_INBAND, 0, 0, &payload,
+						 sizeof(payload)),
+			 VMBUS_RING_OK);
+	/* a signal is owed, and is lost */
+	assert_true(vmbus_ring_publish(&ch->port.out));
+	KT_STAYS(r->pair.client->packet_count == 0);
+	rig_destroy_server(r, &bus, &bus_size);
+	rig_new_server(r, bus, bus_size, 0);
+	assert_int_equal(rig_restore(r), STATUS_SUCCESS);
+	rig_run(r);
+	KT_WAIT(r->pair.client->packet_count == 1);
+	assert_memory_equal(r->pair.client->packets[0].prefix, &payload, sizeof(payload));
+	rig_free(r);
+}
+
+static void a_frozen_server_end_goes_on_where_it_was(void **state)
+{
+	struct rig *r = busy(*state, 3, 3);
+	struct part *part = r->pair.server->bus->part;
+	struct part_save_error error;
+	struct kt_call call;
+	size_t size;
+	void *bus;
+
+	assert_int_equal(part_server_thaw(part), -EINVAL);
+	assert_int_equal(part_server_save(part, &bus, &size, &error), -EBUSY);
+	assert_non_null(strstr(error.text, "has not saved it"));
+	rig_save(r, 0);
+	assert_int_equal(part_server_save(part, &bus, &size, &error), 0);
+	assert_int_equal(part_server_restore(part, bus, size, &error), -EBUSY);
+	free(bus);
+	/* frozen, it hears of nothing */
+	kt_complete(r->pair.client, 0, NULL, 0);
+	kt_complete(r->pair.client, 1, NULL, 0);
+	kt_complete(r->pair.client, 2, NULL, 0);
+	kt_call_start(&call, r->pair.client, kt_do_disable, r->pair.client->h);
+	KT_STAYS(!strchr(r->pair.server->done, 'C') && !atomic_load(&call.done));
+	assert_int_equal(part_server_thaw(part), 0);
+	KT_WAIT(strchr(r->pair.server->done, 'C'));
+	kt_call_join(&call);
+	rig_free(r);
+}
+
+/* ---- what earlier versions wrote ---- */
+
+static const GUID golden_instance = {0x60d0, 0x1d, 0x57a7, {0x80, 0, 0, 0, 0, 0, 0, 1}};
+
+static VOID free_it(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32 length)
+{
+	VmbPacketFree(packet);
+}
+
+static NTSTATUS save_golden(VMBCHANNEL channel, VMBPACKET packet, PVOID buffer, UINT32 size,
+			    PUINT32 needed)
+{
+	*needed = 5;
+	if (size < 5)
+		return STATUS_BUFFER_TOO_SMALL;
+	memcpy(buffer, "mine!", 5);
+	return STATUS_SUCCESS;
+}
+
+static atomic_uint golden_packets;
+
+static NTSTATUS restore_golden(VMBCHANNEL channel, PVOID library, UINT32 library_size, PVOID own,
+			       UINT32 size)
+{
+	VMBPACKET packet = VmbPacketAllocate(channel);
+
+	if (size != 5 || memcmp(own, "mine!", 5) != 0)
+		kt_problem("the driver's bytes have changed");
+	VmbPacketSetCompletionRoutine(packet, free_it);
+	atomic_fetch_add(&golden_packets, 1);
+	return VmbPacketRestore(packet, library, library_size);
+}
+
+static struct kt_chan *golden_channel(struct kt_bus *bus)
+{
+	struct kt_chan *c = kt_chan_new(bus, true, kt_type, golden_instance);
+
+	assert_int_equal(VmbServerChannelInitSetSaveRestorePacketCallbacks(c->h, save_golden,
+									   restore_golden),
+			 STATUS_SUCCESS);
+	return c;
+}
+
+/* Two packets in the queue of a channel that was never opened. */
+static uint32_t write_stream(struct kt_bus *bus, uint8_t *stream, uint32_t room)
+{
+	struct kt_chan *c = golden_channel(bus);
+	ULONG filled, required;
+
+	assert_int_equal(VmbChannelEnable(c->h), STATUS_SUCCESS);
+	for (uint64_t n = 1; n <= 2; n++) {
+		VMBPACKET packet = VmbPacketAllocate(c->h);
+
+		VmbPacketSetCompletionRoutine(packet, free_it);
+		assert_int_equal(VmbPacketSend(packet, &n, sizeof(n), NULL, KT_WAITED),
+				 STATUS_SUCCESS);
+	}
+	assert_int_equal(VmbChannelSaveBegin(c->h), STATUS_SUCCESS);
+	assert_int_equal(VmbChannelSaveContinue(c->h, stream, room, &filled, &required),
+			 STATUS_SUCCESS);
+	VmbChannelSaveEnd(c->h);
+	kt_chan_free(c);
+	return filled;
+}
+
+static size_t golden_file(const char *mode, void *bytes, size_t size)
+{
+	FILE *f = fopen(KT_VECTORS "/channel-state-1.bin", mode);
+
+	assert_non_null(f);
+	size = *mode == 'w' ? fwrite(bytes, 1, size, f) : fread(bytes, 1, size, f);
+	fclose(f);
+	return size;
+}
+
+static void inv_077_ddi_062_state_that_version_1_wrote_is_still_read(void **state)
+{
+	struct kt_bus *bus = *state;
+	uint8_t golden[4096], now[4096];
+	uint32_t now_size = write_stream(bus, now, sizeof(now));
+	struct kt_chan *server, *client;
+	uint32_t size;
+
+	if (getenv("KMCL_WRITE_GOLDEN"))
+		golden_file("wb", now, now_size);
+	size = (uint32_t)golden_file("rb", golden, sizeof(golden));
+	server = golden_channel(bus);
+	client = kt_chan_new(bus, false, kt_type, golden_instance);
+	atomic_store(&golden_packets, 0);
+	assert_int_equal(VmbChannelRestoreFromBuffer(server->h, golden, size), STATUS_SUCCESS);
+	assert_int_equal(atomic_load(&golden_packets), 2);
+	assert_int_equal(VmbChannelEnable(server->h), STATUS_SUCCESS);
+	VmbChannelStart(server->h);
+	assert_int_equal(VmbChannelEnable(client->h), STATUS_SUCCESS);
+	KT_WAIT(client->packet_count == 2);
+	assert_int_equal(*(uint64_t *)client->packets[0].prefix, 1);
+	assert_int_equal(*(uint64_t *)client->packets[1].prefix, 2);
+	/* this version writes what it reads */
+	if (golden[4] == 1) {
+		assert_int_equal(now_size, size);
+		assert_memory_equal(now, golden, size);
+	}
+	kt_chan_free(client);
+	kt_chan_free(server);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -723,6 +911,10 @@ int main(void)
 		KT_TEST(inv_077_chunks_out_of_order_are_refused),
 		KT_TEST(ddi_069_force_new_channel_is_offered_anew),
 		KT_TEST(field_009_a_channel_saved_closed_is_not_withdrawn),
+		KT_TEST(field_007_signals_toward_the_server_are_made_up_for),
+		KT_TEST(field_007_signals_toward_the_guest_are_made_up_for),
+		KT_TEST(a_frozen_server_end_goes_on_where_it_was),
+		KT_TEST(inv_077_ddi_062_state_that_version_1_wrote_is_still_read),
 	};
 
 	return KT_MAIN("save", tests);

@@ -368,6 +368,8 @@ static void half_received_gpadls_and_messages_survive(void **state)
 	/* one message of the owner's, one that nobody has taken */
 	memcpy(unposted.data, raw_torndown(99).b, 12);
 	post(t, raw_header(1, 6, 0, 0));
+	/* and one of the client's that nobody has taken */
+	assert_int_equal(vmbus_server_defer(t->s, 1, body.b, body.n), 0);
 	assert_int_equal(vmbus_server_save(t->s, &unposted, 1, &s.b, &s.n), 0);
 	restore(t, &s);
 	drop(t, &s);
@@ -376,7 +378,8 @@ static void half_received_gpadls_and_messages_survive(void **state)
 	expect_post(t, raw_created(1, 6, FAILED));
 	expect_none(t);
 	claim(t, 0, true);
-	post(t, body);
+	assert_true(vmbus_server_receive_deferred(t->s));
+	assert_false(vmbus_server_receive_deferred(t->s));
 	expect_device(t, VMBUS_SERVER_GPADL, 0);
 	vmbus_server_gpadl_done(t->s, t->offer[0], 5, true);
 	expect_post(t, raw_created(1, 5, 0));
@@ -438,6 +441,7 @@ static void fill_server(struct bench *t)
 	expect_post(t, raw(28, 8));
 	vmbus_server_open_done(t->s, t->offer[2], 0); /* its result is held */
 	expect_none(t);
+	assert_int_equal(vmbus_server_defer(t->s, 1, raw(29, 8).b, 8), 0); /* RESUME */
 }
 
 static void field_010_what_a_version_cannot_have_is_refused_by_name(void **state)
@@ -635,7 +639,7 @@ static void field_010_state_that_version_1_wrote_is_still_read(void **state)
 	resume_open(t, 0);
 	claim(t, 1, true);
 	resume_open(t, 2);
-	post(t, raw(29, 8)); /* RESUME: what was held back comes */
+	assert_true(vmbus_server_receive_deferred(t->s)); /* what was held back comes */
 	expect_post(t, raw_open_result(3, 0x7a, 0));
 	post(t, raw_body(5, 40, 0x1000, 26));
 	expect_device(t, VMBUS_SERVER_GPADL, 1);
