@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/verifier.h"
 #include "kmcl/kmcl.h"
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -61,7 +62,8 @@ static void registry_remove(struct kmcl_channel *ch)
 	pthread_mutex_unlock(&registry_lock);
 }
 
-/* A channel can be looked at from the moment it is allocated, while it is still being configured. */
+/* A channel can be looked at from the moment it is allocated, while it is still being configured.
+ */
 void kmcl_channel_set_name(struct kmcl_channel *ch, const char *name)
 {
 	pthread_mutex_lock(&registry_lock);
@@ -215,15 +217,15 @@ VOID VmbChannelCleanup(VMBCHANNEL Channel)
 	if (kmcl_forbidden_here(ch, "VmbChannelCleanup"))
 		return;
 	if (kmcl_link(ch) != KMCL_LINK_DISABLED || atomic_load(&ch->enabling)) {
-		nt_violation("cleanup-enabled", "VmbChannelCleanup: channel %s is not disabled",
-			     ch->config.name);
+		kmcl_violation(ch, "cleanup-enabled",
+			       "VmbChannelCleanup: the channel is not disabled");
 		return;
 	}
 	kmcl_restore_discard(ch);
 	if (atomic_load(&ch->packets.live)) {
-		nt_violation("cleanup-packets",
-			     "VmbChannelCleanup: channel %s still has %u allocated packets",
-			     ch->config.name, atomic_load(&ch->packets.live));
+		kmcl_violation(ch, "cleanup-packets",
+			       "VmbChannelCleanup: %u packets are still allocated",
+			       atomic_load(&ch->packets.live));
 		return;
 	}
 	if (!kmcl_slot_retire(handle)) {
@@ -237,6 +239,38 @@ VOID VmbChannelCleanup(VMBCHANNEL Channel)
 		bus_dereference(ch->config.bus_handle);
 	kmcl_slot_give(handle);
 	free(ch);
+}
+
+/* A driver is unloaded: does a channel still lead into its code? */
+static bool has_channels(struct nt_driver *driver)
+{
+	char names[256] = "";
+	size_t at = 0, count = 0;
+
+	pthread_mutex_lock(&registry_lock);
+	for (struct kmcl_channel *ch = registry; ch; ch = ch->registry_next) {
+		int n;
+
+		if (ch->driver != driver)
+			continue;
+		n = snprintf(names + at, sizeof(names) - at, "%s%s", count++ ? ", " : "",
+			     ch->config.name[0] ? ch->config.name : "(no name)");
+		at = at + (size_t)n < sizeof(names) ? at + (size_t)n : sizeof(names) - 1;
+	}
+	pthread_mutex_unlock(&registry_lock);
+	if (count && kmcl_verify())
+		nt_violation("channel-leak", "the driver is unloaded with %zu channels: %s", count,
+			     names);
+	else if (count)
+		kmcl_log(KMCL_LOG_ERROR, "kmcl", 0, 0,
+			 "driver %s is unloaded with %zu channels (%s): its code stays in memory",
+			 nt_driver_name(driver), count, names);
+	return count != 0;
+}
+
+__attribute__((constructor)) static void watch_unloading(void)
+{
+	nt_unload_check_set(has_channels);
 }
 
 VOID VmbChannelSetPointer(VMBCHANNEL Channel, PVOID Pointer)
@@ -266,8 +300,8 @@ VOID VmbChannelGetInterfaceInstance(VMBCHANNEL Channel, LPGUID InterfaceInstance
 	struct kmcl_channel *ch = kmcl_channel_of(Channel);
 
 	if (!ch || !InterfaceInstance) {
-		nt_violation("bad-handle", "VmbChannelGetInterfaceInstance: %s",
-			     ch ? "no room for the instance" : "not a channel");
+		kmcl_violation(ch, "bad-handle", "VmbChannelGetInterfaceInstance: %s",
+			       ch ? "no room for the instance" : "not a channel");
 		return;
 	}
 	spin_lock(&ch->claim_lock);

@@ -286,6 +286,7 @@ struct kmcl_channel {
 	} packets;
 
 	struct kmcl_counters counters;
+	_Atomic bool bounce_told; /* that external data is bounced */
 };
 
 /* ---- handles (handle.h) ---- */
@@ -352,10 +353,13 @@ struct kmcl_frame {
 	enum kmcl_callback callback;
 	struct kmcl_frame *outer;
 	struct nt_driver *driver;
+	unsigned int spin_locks;
 	KIRQL irql;
 };
 void kmcl_callback_enter(struct kmcl_frame *frame, struct kmcl_channel *ch, enum kmcl_callback cb);
 void kmcl_callback_leave(struct kmcl_frame *frame);
+/** The channel of the innermost callback that this thread is in; NULL: none. */
+struct kmcl_channel *kmcl_callback_channel(void);
 /** The innermost callback of `ch` that this thread is in; KMCL_CB_NONE: none. */
 enum kmcl_callback kmcl_callback_of(const struct kmcl_channel *ch);
 /** Reports a violation when the call is made inside a callback of `ch`, or above PASSIVE_LEVEL. */
@@ -433,6 +437,8 @@ void kmcl_in_init(struct kmcl_channel *ch);
 bool kmcl_in_prepare(struct kmcl_channel *ch);
 void kmcl_in_release(struct kmcl_channel *ch);
 void kmcl_in_start(struct kmcl_channel *ch);
+/** No ProcessPacket begins any more. True: one runs, and in.drained is set when it has returned. */
+bool kmcl_in_halt(struct kmcl_channel *ch);
 /** No ProcessPacket runs or will run until kmcl_in_start. */
 void kmcl_in_stop(struct kmcl_channel *ch);
 /** Waits until the driver has ended every packet that it was given. */
@@ -461,6 +467,8 @@ size_t kmcl_mdl_room(const struct kmcl_channel *ch);
 uint32_t kmcl_max_external_pages(const struct kmcl_channel *ch);
 
 /* ---- GPADLs (gpadl.c) ---- */
+/** Closed has returned: reports what the driver left. */
+void kmcl_gpadls_check(struct kmcl_channel *ch);
 /** Removes what the driver left: client tears down, server unmaps. */
 void kmcl_gpadls_drop(struct kmcl_channel *ch);
 

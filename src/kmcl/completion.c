@@ -9,11 +9,15 @@
 #include <openkmcl_ext.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/verifier.h"
 
 static void report_ended(VMBPACKETCOMPLETION handle, const char *function)
 {
-	if (kmcl_delivery_was(handle))
-		nt_violation("double-completion", "%s: the packet has ended already", function);
+	struct kmcl_channel *ch = kmcl_delivery_was(handle);
+
+	if (ch)
+		kmcl_violation(ch, "double-completion", "%s: the packet has ended already",
+			       function);
 	else
 		nt_violation("bad-handle", "%s: not a packet completion context", function);
 }
@@ -56,10 +60,9 @@ VOID VmbChannelPacketComplete(VMBPACKETCOMPLETION PacketCompletionContext,
 	if (!in)
 		return;
 	if (BufSize > in->channel->config.max_packet || (BufSize && !PacketCompletionBuffer)) {
-		nt_violation("completion-buffer",
-			     "VmbChannelPacketComplete: %u bytes at %p on channel %s, maximum %u",
-			     BufSize, PacketCompletionBuffer, in->channel->config.name,
-			     in->channel->config.max_packet);
+		kmcl_violation(in->channel, "completion-buffer",
+			       "VmbChannelPacketComplete: %u bytes at %p, maximum %u", BufSize,
+			       PacketCompletionBuffer, in->channel->config.max_packet);
 		return;
 	}
 	if (!end_once(PacketCompletionContext, "VmbChannelPacketComplete"))
@@ -101,10 +104,9 @@ VOID VmbChannelPacketDeferToPassive(VMBPACKETCOMPLETION PacketCompletionContext)
 	if (!in)
 		return;
 	if (!in_line(in)) {
-		nt_violation("defer-outside-process",
-			     "VmbChannelPacketDeferToPassive outside EvtVmbChannelProcessPacket of "
-			     "channel %s",
-			     in->channel->config.name);
+		kmcl_violation(in->channel, "defer-outside-process",
+			       "VmbChannelPacketDeferToPassive outside "
+			       "EvtVmbChannelProcessPacket");
 		return;
 	}
 	in->channel->in.again = KMCL_AGAIN_PASSIVE;
@@ -134,8 +136,8 @@ VOID VmbChannelSetTransactionQuota(VMBCHANNEL Channel, UINT32 Quota)
 	struct kmcl_channel *ch = kmcl_channel_of(Channel);
 
 	if (!ch || !Quota) {
-		nt_violation("quota", "VmbChannelSetTransactionQuota: %s",
-			     ch ? "a quota of 0" : "not a channel");
+		kmcl_violation(ch, ch ? "quota" : "bad-handle", "VmbChannelSetTransactionQuota: %s",
+			       ch ? "a quota of 0" : "not a channel");
 		return;
 	}
 	kmcl_in_set_quota(ch, Quota);

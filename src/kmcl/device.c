@@ -3,6 +3,7 @@
  * What a channel is given beside its rings: MMIO space and a monitor's latency.
  */
 #include "kmcl/channel.h"
+#include "kmcl/verifier.h"
 
 /* Only a client has any: nothing is stored on a server's end. */
 VOID VmbChannelGetMmioSpace(VMBCHANNEL Channel, UINT64 *MmioAddress, UINT64 *MmioSize)
@@ -10,13 +11,13 @@ VOID VmbChannelGetMmioSpace(VMBCHANNEL Channel, UINT64 *MmioAddress, UINT64 *Mmi
 	struct kmcl_channel *ch = kmcl_channel_of(Channel);
 
 	if (!ch || !MmioAddress || !MmioSize) {
-		nt_violation("bad-handle", "VmbChannelGetMmioSpace: %s",
-			     ch ? "no room for the answer" : "not a channel");
+		kmcl_violation(ch, "bad-handle", "VmbChannelGetMmioSpace: %s",
+			       ch ? "no room for the answer" : "not a channel");
 		return;
 	}
 	if (kmcl_link(ch) != KMCL_LINK_OPEN) {
-		nt_violation("mmio-before-open", "VmbChannelGetMmioSpace: channel %s is not open",
-			     ch->config.name);
+		kmcl_violation(ch, "mmio-before-open",
+			       "VmbChannelGetMmioSpace: the channel is not open");
 		return;
 	}
 	*MmioAddress = atomic_load(&ch->mmio_gpa);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/verifier.h"
 
 uint64_t kmcl_chain_length(PMDL mdl, uint32_t *mdls)
 {
@@ -118,6 +119,10 @@ NTSTATUS kmcl_external_from_mdl(struct kmcl_packet *p, PMDL mdl, uint32_t offset
 	if (put_chain(p, mdl, offset, length, force))
 		return STATUS_SUCCESS;
 	p->bounce_needed = true;
+	if (kmcl_verify() && !atomic_exchange(&p->channel->bounce_told, true))
+		kmcl_report(p->channel, "buffer-bounced",
+			    "%u bytes at %p are copied, as will be all others like them", length,
+			    MmGetMdlVirtualAddress(mdl));
 	p->bounce_mdl = mdl;
 	p->bounce_offset = offset;
 	p->bounce_length = length;

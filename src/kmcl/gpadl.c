@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/verifier.h"
 
 #define STATE_CALLBACKS                                                           \
 	(KMCL_CB_BIT(OPENED) | KMCL_CB_BIT(STARTED) | KMCL_CB_BIT(POST_STARTED) | \
@@ -288,15 +289,15 @@ VOID VmbChannelDeleteGpadl(VMBCHANNEL Channel, UINT32 GpadlHandle)
 	struct kmcl_gpadl *g;
 
 	if (!ch || ch->server) {
-		nt_violation("bad-handle", "VmbChannelDeleteGpadl: not a client channel");
+		kmcl_violation(ch, "bad-handle", "VmbChannelDeleteGpadl: not a client channel");
 		return;
 	}
 	if (kmcl_forbidden_except(ch, "VmbChannelDeleteGpadl", STATE_CALLBACKS))
 		return;
 	g = list_take(ch, GpadlHandle, false);
 	if (!g) {
-		nt_violation("unknown-gpadl", "VmbChannelDeleteGpadl: channel %s has no GPADL 0x%x",
-			     ch->config.name, GpadlHandle);
+		kmcl_violation(ch, "unknown-gpadl",
+			       "VmbChannelDeleteGpadl: the channel has no GPADL 0x%x", GpadlHandle);
 		return;
 	}
 	part_client_gpadl_delete(ch->claimed, g->id);
@@ -419,7 +420,7 @@ VOID VmbChannelUnmapGpadl(VMBCHANNEL Channel, UINT32 GpadlHandle)
 	struct kmcl_gpadl *g;
 
 	if (!ch || !ch->server) {
-		nt_violation("bad-handle", "VmbChannelUnmapGpadl: not a server channel");
+		kmcl_violation(ch, "bad-handle", "VmbChannelUnmapGpadl: not a server channel");
 		return;
 	}
 	if (kmcl_forbidden_except(ch, "VmbChannelUnmapGpadl",
@@ -427,12 +428,30 @@ VOID VmbChannelUnmapGpadl(VMBCHANNEL Channel, UINT32 GpadlHandle)
 		return;
 	g = list_take(ch, GpadlHandle, false);
 	if (!g) {
-		nt_violation("unmapped-gpadl",
-			     "VmbChannelUnmapGpadl: channel %s has not mapped GPADL 0x%x",
-			     ch->config.name, GpadlHandle);
+		kmcl_violation(ch, "unmapped-gpadl",
+			       "VmbChannelUnmapGpadl: the channel has not mapped GPADL 0x%x",
+			       GpadlHandle);
 		return;
 	}
 	free_mapping(ch, g);
+}
+
+/* The handle of one of them is enough to find the mistake. */
+void kmcl_gpadls_check(struct kmcl_channel *ch)
+{
+	uint32_t count = 0, id = 0;
+
+	if (!kmcl_verify())
+		return;
+	spin_lock(&ch->gpadls.lock);
+	for (struct kmcl_gpadl *g = ch->gpadls.list; g; g = g->next, count++)
+		id = g->id;
+	spin_unlock(&ch->gpadls.lock);
+	if (!count)
+		return;
+	kmcl_violation(ch, "gpadl-at-close",
+		       "%u GPADLs were left %s at the close, GPADL 0x%x first", count,
+		       ch->server ? "mapped" : "undeleted", id);
 }
 
 void kmcl_gpadls_drop(struct kmcl_channel *ch)

@@ -167,6 +167,16 @@ VMBPACKETCOMPLETION kmcl_delivery_begin(struct kmcl_incoming *in)
 								 << (64 - DELIVERY_GENERATION));
 }
 
+uint64_t kmcl_delivery_handle(const struct kmcl_slot *slot, uint32_t index)
+{
+	uint64_t delivery = atomic_load_explicit(&slot->delivered[index], memory_order_acquire);
+
+	return delivery ? in_slot(KMCL_HANDLE_COMPLETION, slot) |
+				  (uint64_t)index << (3 + KMCL_SLOT_BITS) |
+				  delivery << (64 - DELIVERY_GENERATION)
+			: 0;
+}
+
 static uint32_t object_of(uint64_t handle)
 {
 	return (handle >> (3 + KMCL_SLOT_BITS)) & ((1u << KMCL_OBJECT_BITS) - 1);
@@ -210,9 +220,11 @@ bool kmcl_delivery_end(VMBPACKETCOMPLETION handle)
 		memory_order_acq_rel, memory_order_relaxed);
 }
 
-bool kmcl_delivery_was(VMBPACKETCOMPLETION handle)
+struct kmcl_channel *kmcl_delivery_was(VMBPACKETCOMPLETION handle)
 {
 	struct kmcl_slot *slot = delivery_slot((uintptr_t)handle);
 
-	return slot && atomic_load_explicit(&slot->handle, memory_order_relaxed);
+	if (!slot || !atomic_load_explicit(&slot->handle, memory_order_acquire))
+		return NULL;
+	return atomic_load_explicit(&slot->channel, memory_order_relaxed);
 }

@@ -162,7 +162,9 @@ VMBPACKETCOMPLETION kmcl_delivery_begin(struct kmcl_incoming *in);
 struct kmcl_incoming *kmcl_delivery_of(VMBPACKETCOMPLETION handle);
 /** Takes it back from the driver. True for one caller a delivery. */
 bool kmcl_delivery_end(VMBPACKETCOMPLETION handle);
-/** Whether this was a delivery of a channel that still lives, though it has ended. For reports. */
-bool kmcl_delivery_was(VMBPACKETCOMPLETION handle);
+/** The channel if this was a delivery of one that still lives, though it has ended. For reports. */
+struct kmcl_channel *kmcl_delivery_was(VMBPACKETCOMPLETION handle);
+/** The handle under which the driver has an object now; 0: it does not. */
+uint64_t kmcl_delivery_handle(const struct kmcl_slot *slot, uint32_t index);
 
 #endif

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/verifier.h"
 #include "partition/capture.h"
 
 #define MAX_BACKOFF_NS    (64 * 1000 * 1000ull)
@@ -342,9 +343,8 @@ static void requeue(struct kmcl_channel *ch, struct kmcl_incoming *in, VMBPACKET
 	bool pending = ch->in.again == KMCL_AGAIN_PENDING;
 
 	if (!kmcl_delivery_end(handle)) {
-		nt_violation("defer-and-complete",
-			     "a packet of channel %s was %s and then completed", ch->config.name,
-			     pending ? "left pending" : "deferred");
+		kmcl_violation(ch, "defer-and-complete", "a packet was %s and then completed",
+			       pending ? "left pending" : "deferred");
 		return;
 	}
 	spin_lock(&ch->in.lock);
@@ -737,47 +737,17 @@ void kmcl_in_start(struct kmcl_channel *ch)
 	part_port_kick(&ch->port);
 }
 
-static void log_long_wait(struct kmcl_channel *ch, const char *what, uint32_t count)
+bool kmcl_in_halt(struct kmcl_channel *ch)
 {
-	kmcl_log_channel(ch, KMCL_LOG_WARNING, "still waiting for %s (%u)", what, count);
-}
-
-void kmcl_in_stop(struct kmcl_channel *ch)
-{
-	LARGE_INTEGER five_seconds = {.QuadPart = -50000000};
 	bool busy;
 
-	for (;;) {
-		spin_lock(&ch->in.lock);
-		ch->in.run = false;
-		note_room(ch);
-		busy = ch->in.busy;
-		ch->in.drain_wait = busy;
-		spin_unlock(&ch->in.lock);
-		if (!busy)
-			return;
-		if (KeWaitForSingleObject(&ch->in.drained, Executive, KernelMode, FALSE,
-					  &five_seconds) == STATUS_TIMEOUT)
-			log_long_wait(ch, "EvtVmbChannelProcessPacket to return", 1);
-	}
-}
-
-void kmcl_in_wait_outstanding(struct kmcl_channel *ch)
-{
-	LARGE_INTEGER five_seconds = {.QuadPart = -50000000};
-	uint32_t left;
-
-	for (;;) {
-		spin_lock(&ch->in.lock);
-		left = ch->in.outstanding;
-		ch->in.drain_wait = left != 0;
-		spin_unlock(&ch->in.lock);
-		if (!left)
-			return;
-		if (KeWaitForSingleObject(&ch->in.drained, Executive, KernelMode, FALSE,
-					  &five_seconds) == STATUS_TIMEOUT)
-			log_long_wait(ch, "incoming packets to be completed", left);
-	}
+	spin_lock(&ch->in.lock);
+	ch->in.run = false;
+	note_room(ch);
+	busy = ch->in.busy;
+	ch->in.drain_wait = busy;
+	spin_unlock(&ch->in.lock);
+	return busy;
 }
 
 void kmcl_in_discard(struct kmcl_channel *ch)

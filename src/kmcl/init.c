@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/verifier.h"
 
 /* The channel if it may be configured now, else NULL: the caller says STATUS_INVALID_PARAMETER_1.
  */
@@ -13,10 +14,12 @@ static struct kmcl_channel *configurable_for(VMBCHANNEL handle, const char *func
 {
 	struct kmcl_channel *ch = kmcl_channel_of(handle);
 
-	if (!ch || kmcl_above_passive(function) || kmcl_link(ch) != KMCL_LINK_DISABLED ||
-	    atomic_load(&ch->enabling))
+	if (!ch || kmcl_above_passive(function))
 		return NULL;
-	return ch;
+	if (kmcl_link(ch) == KMCL_LINK_DISABLED && !atomic_load(&ch->enabling))
+		return ch;
+	kmcl_report(ch, "init-after-enable", "%s of a channel that is enabled", function);
+	return NULL;
 }
 #define configurable(handle) configurable_for(handle, __func__)
 

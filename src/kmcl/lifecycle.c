@@ -134,6 +134,7 @@ void kmcl_session_stop(struct kmcl_channel *ch)
 void kmcl_session_closed(struct kmcl_channel *ch)
 {
 	state_callback(ch, ch->config.state.EvtChannelClosed, KMCL_CB_CLOSED);
+	kmcl_gpadls_check(ch);
 	kmcl_gpadls_drop(ch);
 }
 

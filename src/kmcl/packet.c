@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/verifier.h"
 
 static VOID default_routine(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32 size)
 {
@@ -170,14 +171,14 @@ VOID VmbPacketFree(VMBPACKET VmbPacket)
 	uint32_t idle = KMCL_PACKET_IDLE;
 
 	if (!p || !p->allocated) {
-		nt_violation("packet-free", "VmbPacketFree: %s",
-			     p ? "the packet is not from VmbPacketAllocate"
-			       : "not a packet, or free already");
+		kmcl_violation(p ? p->channel : NULL, "packet-free", "VmbPacketFree: %s",
+			       p ? "the packet is not from VmbPacketAllocate"
+				 : "not a packet, or free already");
 		return;
 	}
 	if (!atomic_compare_exchange_strong(&p->state, &idle, KMCL_PACKET_BUSY)) {
-		nt_violation("packet-free", "VmbPacketFree: the packet of channel %s is in flight",
-			     p->channel->config.name);
+		kmcl_violation(p->channel, "packet-in-flight",
+			       "VmbPacketFree: the packet is in flight");
 		return;
 	}
 	kmcl_packet_free(p);
@@ -194,6 +195,14 @@ UINT32 VmbChannelSizeofPacket(VMBCHANNEL Channel)
 	return (UINT32)kmcl_packet_size(ch);
 }
 
+/* Whether memory that is to be a packet already is one, and is not the driver's now. */
+static bool in_flight_at(VMBPACKET memory)
+{
+	struct kmcl_packet *p = kmcl_packet_at_address(memory);
+
+	return p && p->handle == (uintptr_t)p && packet_state(p) != KMCL_PACKET_IDLE;
+}
+
 NTSTATUS VmbPacketInitialize(VMBCHANNEL Channel, VMBPACKET VmbPacket, UINT32 ByteCount)
 {
 	struct kmcl_channel *ch = kmcl_channel_of(Channel);
@@ -204,6 +213,9 @@ NTSTATUS VmbPacketInitialize(VMBCHANNEL Channel, VMBPACKET VmbPacket, UINT32 Byt
 		return STATUS_INVALID_PARAMETER_2;
 	if (ByteCount < kmcl_packet_size(ch))
 		return STATUS_INVALID_PARAMETER_3;
+	if (kmcl_verify() && in_flight_at(VmbPacket))
+		kmcl_violation(ch, "packet-in-flight",
+			       "VmbPacketInitialize: the packet in this memory is in flight");
 	packet_reset((struct kmcl_packet *)VmbPacket, ch, NULL);
 	return STATUS_SUCCESS;
 }
@@ -247,14 +259,14 @@ VOID VmbPacketSetCompletionRoutine(VMBPACKET PacketObject,
 	struct kmcl_packet *p = kmcl_packet_of(PacketObject);
 
 	if (!p || !CompletionRoutine) {
-		nt_violation("completion-routine", "VmbPacketSetCompletionRoutine: %s",
-			     p ? "no routine" : "not a packet");
+		kmcl_violation(p ? p->channel : NULL, "completion-routine",
+			       "VmbPacketSetCompletionRoutine: %s",
+			       p ? "no routine" : "not a packet");
 		return;
 	}
 	if (packet_state(p) != KMCL_PACKET_IDLE && packet_state(p) != KMCL_PACKET_RESTORED) {
-		nt_violation("packet-in-flight",
-			     "VmbPacketSetCompletionRoutine: the packet of channel %s is in flight",
-			     p->channel->config.name);
+		kmcl_violation(p->channel, "packet-in-flight",
+			       "VmbPacketSetCompletionRoutine: the packet is in flight");
 		return;
 	}
 	p->routine = CompletionRoutine;
@@ -272,9 +284,13 @@ static struct kmcl_packet *packet_take(VMBPACKET handle)
 	struct kmcl_packet *p = kmcl_packet_of(handle);
 	uint32_t idle = KMCL_PACKET_IDLE;
 
-	if (!p || !p->routine ||
-	    !atomic_compare_exchange_strong(&p->state, &idle, KMCL_PACKET_BUSY))
+	if (!p)
 		return NULL;
+	if (!p->routine || !atomic_compare_exchange_strong(&p->state, &idle, KMCL_PACKET_BUSY)) {
+		kmcl_report(p->channel, "send-in-flight", "a packet was sent that %s",
+			    p->routine ? "is in flight" : "has no completion routine");
+		return NULL;
+	}
 	p->type = VMBUS_PKT_INBAND;
 	p->header_size = 0;
 	p->wait = false;
@@ -298,8 +314,11 @@ static NTSTATUS check_inline(struct kmcl_packet *p, const void *buffer, uint32_t
 		return STATUS_INVALID_PARAMETER_2;
 	if (size > kmcl_max_payload(p->channel))
 		return STATUS_INVALID_PARAMETER_3;
-	if (sends_in_suspend(p))
+	if (sends_in_suspend(p)) {
+		kmcl_report(p->channel, "send-in-suspend",
+			    "a packet was sent from EvtVmbChannelSuspend");
 		return STATUS_INVALID_DEVICE_STATE;
+	}
 	if ((flags & VMBUS_CHANNEL_FORMAT_FLAG_PAGED_BUFFER) &&
 	    kmcl_above_passive("VmbPacketSend*"))
 		return STATUS_INVALID_DEVICE_STATE;

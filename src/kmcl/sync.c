@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/verifier.h"
 
 struct kmcl_sync {
 	struct kmcl_sync *next;
@@ -210,8 +211,12 @@ NTSTATUS VmbChannelSendSynchronousRequest(VMBCHANNEL Channel, PVOID Buffer, UINT
 	if (!wait && Timeout && Timeout->QuadPart == 0) {
 		status = kmcl_out_send_now(ch, Buffer, BufferSize);
 	} else {
-		if (would_hang(ch))
+		if (would_hang(ch)) {
+			kmcl_report(
+				ch, "wait-in-callback",
+				"VmbChannelSendSynchronousRequest in a callback of the channel");
 			return STATUS_INVALID_DEVICE_STATE;
+		}
 		if (kmcl_above_passive("VmbChannelSendSynchronousRequest"))
 			return STATUS_INVALID_DEVICE_STATE;
 		sync.capacity = CompletionBufferSize ? *CompletionBufferSize : 0;

@@ -70,33 +70,56 @@ static void default_violation(void *ctx, const char *rule, const char *driver, c
 
 static struct {
 	pthread_mutex_t lock;
-	nt_violation_fn *fn;
+	nt_violation_fn *fn; /* NULL: the fallback */
 	void *ctx;
-} violations = {PTHREAD_MUTEX_INITIALIZER, default_violation, NULL};
+	nt_violation_fn *fallback;
+} violations = {.lock = PTHREAD_MUTEX_INITIALIZER, .fallback = default_violation};
 
 void nt_violation_set(nt_violation_fn *fn, void *ctx)
 {
 	pthread_mutex_lock(&violations.lock);
-	violations.fn = fn ? fn : default_violation;
+	violations.fn = fn;
 	violations.ctx = ctx;
 	pthread_mutex_unlock(&violations.lock);
 }
 
-void nt_violation(const char *rule, const char *format, ...)
+void nt_violation_default(nt_violation_fn *fn)
+{
+	pthread_mutex_lock(&violations.lock);
+	violations.fallback = fn;
+	pthread_mutex_unlock(&violations.lock);
+}
+
+void nt_violation_v(const char *rule, const char *format, va_list args)
 {
 	nt_violation_fn *fn;
 	char text[512];
-	va_list args;
 	void *ctx;
 
-	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
 	pthread_mutex_lock(&violations.lock);
-	fn = violations.fn;
+	fn = violations.fn ? violations.fn : violations.fallback;
 	ctx = violations.ctx;
 	pthread_mutex_unlock(&violations.lock);
 	fn(ctx, rule, nt_driver_name(current), text);
+}
+
+void nt_violation(const char *rule, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	nt_violation_v(rule, format, args);
+	va_end(args);
+}
+
+_Atomic bool nt_verifying;
+_Atomic(nt_alloc_fault_fn *) nt_alloc_fault;
+static bool (*_Atomic unload_check)(struct nt_driver *driver);
+
+void nt_unload_check_set(bool (*still_used)(struct nt_driver *driver))
+{
+	atomic_store(&unload_check, still_used);
 }
 
 /* ---- loading ---- */
@@ -272,22 +295,55 @@ static void wait_for_work(struct nt_driver *driver)
 	KeFlushQueuedDpcs();
 }
 
+static void report_leaks(size_t devices, size_t blocks, size_t mdls)
+{
+	if (!nt_verify())
+		return;
+	if (devices)
+		nt_violation("device-leak", "the driver is unloaded with %zu device objects",
+			     devices);
+	if (mdls)
+		nt_violation("mdl-leak", "the driver is unloaded with %zu MDLs", mdls);
+	if (blocks > mdls)
+		nt_violation("pool-leak", "the driver is unloaded with %zu pool blocks",
+			     blocks - mdls);
+}
+
 /* Takes back what the driver left behind; returns the number of pool blocks. */
 static size_t clean_up(struct nt_driver *driver)
 {
-	size_t leaked;
+	struct nt_driver *previous;
+	size_t leaked, mdls = 0, devices = 0;
 
 	nt_wdf_unload(driver);
-	while (driver->object.DeviceObject) {
+	for (; driver->object.DeviceObject; devices++) {
 		kmcl_log(KMCL_LOG_ERROR, "nt", 0, 0, "%s: left a device object behind",
 			 driver->name);
 		IoDeleteDevice(driver->object.DeviceObject);
 	}
 	wait_for_work(driver);
-	leaked = nt_pool_report(driver);
+	leaked = nt_pool_report(driver, &mdls);
 	if (driver->memory)
 		nt_pool_forget_memory(driver->memory);
+	previous = nt_driver_enter(driver);
+	report_leaks(devices, leaked, mdls);
+	nt_driver_leave(previous);
 	return leaked;
+}
+
+/* What still leads into the code was reported: better to keep all of it than to crash later. */
+static bool still_used(struct nt_driver *driver)
+{
+	bool (*check)(struct nt_driver *) = atomic_load(&unload_check);
+	struct nt_driver *previous;
+	bool used;
+
+	if (!check)
+		return false;
+	previous = nt_driver_enter(driver);
+	used = check(driver);
+	nt_driver_leave(previous);
+	return used;
 }
 
 static void close_driver(struct nt_driver *driver)
@@ -312,8 +368,11 @@ NTSTATUS nt_driver_load(const struct nt_driver_config *config, struct nt_driver 
 	if (NT_SUCCESS(status))
 		status = run_entry(d, error);
 	if (!NT_SUCCESS(status)) {
+		bool used = still_used(d);
+
 		clean_up(d);
-		close_driver(d);
+		if (!used)
+			close_driver(d);
 		return status;
 	}
 	*driver = d;
@@ -324,6 +383,7 @@ size_t nt_driver_unload(struct nt_driver *driver)
 {
 	struct nt_driver *previous;
 	size_t leaked;
+	bool used;
 
 	nt_driver_remove_devices(driver);
 	if (driver->object.DriverUnload) {
@@ -331,8 +391,10 @@ size_t nt_driver_unload(struct nt_driver *driver)
 		driver->object.DriverUnload(&driver->object);
 		nt_driver_leave(previous);
 	}
+	used = still_used(driver);
 	leaked = clean_up(driver);
-	close_driver(driver);
+	if (!used)
+		close_driver(driver);
 	return leaked;
 }
 

@@ -77,7 +77,9 @@ bool nt_format_counted(WCHAR *text, size_t *size, const WCHAR *format, va_list a
 void *nt_pool_alloc(SIZE_T bytes, ULONG tag, bool zero, bool pages);
 /** Counted as the driver's, but never in memory that a peer reaches. Zeroed. */
 void *nt_pool_alloc_private(SIZE_T bytes, ULONG tag);
-/** Reports and frees what the driver still holds; returns the number of blocks. */
-size_t nt_pool_report(struct nt_driver *driver);
+/** Reports and frees what the driver still holds; returns the number of blocks, *mdls of which are
+ * MDLs. */
+size_t nt_pool_report(struct nt_driver *driver, size_t *mdls);
+#define NT_TAG_MDL 0x206c644du /* "Mdl " */
 
 #endif

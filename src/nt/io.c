@@ -25,8 +25,11 @@ void nt_device_dereference(PDEVICE_OBJECT device)
 
 static PDEVICE_OBJECT new_device(size_t extension)
 {
-	PDEVICE_OBJECT device = calloc(1, ((sizeof(*device) + 15) & ~(size_t)15) + extension);
+	PDEVICE_OBJECT device;
 
+	if (nt_alloc_fails("IoCreateDevice"))
+		return NULL;
+	device = calloc(1, ((sizeof(*device) + 15) & ~(size_t)15) + extension);
 	if (!device)
 		return NULL;
 	device->Type = IO_TYPE_DEVICE;
@@ -612,7 +615,7 @@ struct _IO_WORKITEM {
 
 PIO_WORKITEM IoAllocateWorkItem(PDEVICE_OBJECT DeviceObject)
 {
-	PIO_WORKITEM item = calloc(1, sizeof(*item));
+	PIO_WORKITEM item = nt_alloc_fails("IoAllocateWorkItem") ? NULL : calloc(1, sizeof(*item));
 
 	if (!item)
 		return NULL;

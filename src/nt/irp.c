@@ -12,7 +12,7 @@ PIRP IoAllocateIrp(CCHAR StackSize, BOOLEAN ChargeQuota)
 {
 	PIRP irp;
 
-	if (StackSize < 1)
+	if (StackSize < 1 || nt_alloc_fails("IoAllocateIrp"))
 		return NULL;
 	irp = calloc(1, sizeof(*irp) + sizeof(IO_STACK_LOCATION) * (size_t)(StackSize + 1));
 	if (!irp)

@@ -119,6 +119,58 @@ VOID KeStallExecutionProcessor(ULONG MicroSeconds)
 
 /* ---- spin locks ---- */
 
+/* Which of them the thread holds, for the verifier. Beyond the room they are counted alone. */
+#define HELD_LOCKS 16u
+static NT_TLS struct {
+	unsigned int count;
+	PKSPIN_LOCK lock[HELD_LOCKS];
+} held;
+
+unsigned int nt_spin_locks_held(void)
+{
+	return held.count;
+}
+
+static unsigned int place_of(PKSPIN_LOCK lock)
+{
+	unsigned int i = held.count < HELD_LOCKS ? held.count : HELD_LOCKS;
+
+	while (i > 0 && held.lock[i - 1] != lock)
+		i--;
+	return i; /* 0: not held, or beyond the room */
+}
+
+static void note_acquire(PKSPIN_LOCK lock)
+{
+	if (!nt_verify())
+		return;
+	if (held.count < HELD_LOCKS)
+		held.lock[held.count] = lock;
+	held.count++;
+}
+
+static void note_release(PKSPIN_LOCK lock)
+{
+	unsigned int place;
+
+	if (!held.count)
+		return;
+	place = place_of(lock);
+	if (!place && held.count <= HELD_LOCKS)
+		return; /* acquired before anything was verified */
+	held.count--;
+	if (place && held.count < HELD_LOCKS)
+		held.lock[place - 1] = held.lock[held.count];
+}
+
+/* It would wait for itself for ever. */
+static void check_acquire(PKSPIN_LOCK lock)
+{
+	if (held.count && place_of(lock))
+		nt_violation("spin-lock-twice",
+			     "a spin lock is acquired by the thread that holds it");
+}
+
 VOID KeInitializeSpinLock(PKSPIN_LOCK SpinLock)
 {
 	__atomic_store_n(SpinLock, 0, __ATOMIC_RELAXED);
@@ -126,11 +178,16 @@ VOID KeInitializeSpinLock(PKSPIN_LOCK SpinLock)
 
 BOOLEAN KeTryToAcquireSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock)
 {
-	return __atomic_exchange_n(SpinLock, 1, __ATOMIC_ACQUIRE) == 0;
+	bool acquired = __atomic_exchange_n(SpinLock, 1, __ATOMIC_ACQUIRE) == 0;
+
+	if (acquired)
+		note_acquire(SpinLock);
+	return acquired;
 }
 
 VOID KeAcquireSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock)
 {
+	check_acquire(SpinLock);
 	for (unsigned int n = 0; __atomic_exchange_n(SpinLock, 1, __ATOMIC_ACQUIRE); n++) {
 		while (__atomic_load_n(SpinLock, __ATOMIC_RELAXED)) {
 			if (n++ < 64)
@@ -139,10 +196,12 @@ VOID KeAcquireSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock)
 				sched_yield();
 		}
 	}
+	note_acquire(SpinLock);
 }
 
 VOID KeReleaseSpinLockFromDpcLevel(PKSPIN_LOCK SpinLock)
 {
+	note_release(SpinLock);
 	__atomic_store_n(SpinLock, 0, __ATOMIC_RELEASE);
 }
 

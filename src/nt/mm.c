@@ -7,7 +7,7 @@
  */
 #include "nt/internal.h"
 
-#define TAG_MDL   0x206c644du /* "Mdl " */
+#define TAG_MDL   NT_TAG_MDL
 #define TAG_PAGES 0x6567614du
 
 /* Library-private bits of MdlFlags. */
@@ -173,6 +173,8 @@ static PVOID map_foreign(PMDL mdl)
 	const struct nt_memory *memory = mdl->Process;
 	void *cookie = NULL, *va;
 
+	if (nt_alloc_fails("MmGetSystemAddressForMdlSafe"))
+		return NULL;
 	va = memory && memory->map
 		     ? memory->map(memory->ctx, (const uint64_t *)MmGetMdlPfnArray(mdl),
 				   page_span(mdl), &cookie)

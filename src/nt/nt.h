@@ -9,6 +9,7 @@
 
 #include <ntddk.h>
 
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -151,8 +152,37 @@ bool nt_strand_current(const struct nt_strand *strand);
 /* ---- contract violations (verifier hook) ---- */
 /** A driver broke a rule. Default: log with the rule's name, then abort. */
 typedef void nt_violation_fn(void *ctx, const char *rule, const char *driver, const char *text);
+/** NULL: the default. */
 void nt_violation_set(nt_violation_fn *fn, void *ctx);
+/** What the default is instead of this layer's own. Before any thread calls nt_violation. */
+void nt_violation_default(nt_violation_fn *fn);
 void nt_violation(const char *rule, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void nt_violation_v(const char *rule, const char *format, va_list args)
+	__attribute__((format(printf, 2, 0)));
+
+/** Whether mistakes are looked for that a kernel would not notice: locks held, leaks at unload. */
+extern _Atomic bool nt_verifying;
+static inline bool nt_verify(void)
+{
+	return atomic_load_explicit(&nt_verifying, memory_order_relaxed);
+}
+/** Spin locks of the DDI that this thread holds; 0 while nothing is verified. */
+unsigned int nt_spin_locks_held(void);
+
+/** Asked after DriverUnload: true if something still leads into the driver's code, which then stays
+ * loaded. NULL: nothing does. */
+void nt_unload_check_set(bool (*still_used)(struct nt_driver *driver));
+
+/* ---- fault injection ---- */
+/** Asked before memory is allocated for the current driver; true: there is none. NULL: there is. */
+typedef bool nt_alloc_fault_fn(const char *function);
+extern _Atomic(nt_alloc_fault_fn *) nt_alloc_fault;
+static inline bool nt_alloc_fails(const char *function)
+{
+	nt_alloc_fault_fn *fn = atomic_load_explicit(&nt_alloc_fault, memory_order_acquire);
+
+	return fn && nt_driver_current() && fn(function);
+}
 
 /** Guest memory is about to go: freed blocks that are still kept back are given back to it. */
 void nt_pool_forget_memory(const struct nt_memory *memory);

@@ -130,7 +130,7 @@ static void release_memory(const struct nt_memory *memory, void *p)
 static void *allocate(SIZE_T bytes, ULONG tag, bool zero, bool pages, bool private)
 {
 	struct nt_driver *driver = nt_driver_current();
-	struct block *b = calloc(1, sizeof(*b));
+	struct block *b = nt_alloc_fails("pool") ? NULL : calloc(1, sizeof(*b));
 	unsigned int shard;
 
 	if (!b)
@@ -331,7 +331,7 @@ static void report_leak(const struct block *b)
 }
 
 /* Reports and frees what a driver that is being unloaded still holds. */
-size_t nt_pool_report(struct nt_driver *driver)
+size_t nt_pool_report(struct nt_driver *driver, size_t *mdls)
 {
 	size_t leaked = 0;
 
@@ -351,6 +351,7 @@ size_t nt_pool_report(struct nt_driver *driver)
 			spin_unlock(&shards[i].lock);
 			if (found) {
 				leaked++;
+				*mdls += found->tag == NT_TAG_MDL;
 				report_leak(found);
 				free_block(found);
 			}

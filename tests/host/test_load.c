@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <kmcl/kmcl.h>
+#include <kmcl/verify.h>
 
 static kmcl_partition *partition;
 
@@ -207,8 +208,17 @@ static void a_client_without_inf_gets_one_device(void **state)
 	assert_int_equal(kmcl_driver_unload(driver), 0);
 }
 
+static unsigned int leaks;
+
+static void count_leaks(void *ctx, const char *rule, const char *driver, const char *text)
+{
+	assert_string_equal(rule, "pool-leak");
+	leaks++;
+}
+
 static void leaks_are_counted(void **state)
 {
+	struct kmcl_verifier_options options;
 	kmcl_driver *driver;
 	char *error;
 
@@ -216,7 +226,12 @@ static void leaks_are_counted(void **state)
 		assert_int_equal(kmcl_driver_load(partition, (enum kmcl_end)end,
 						  spec_of("odd_leak", ""), &driver, &error),
 				 0);
+		leaks = 0;
+		kmcl_set_violation(count_leaks, NULL);
 		assert_int_equal(kmcl_driver_unload(driver), 3);
+		kmcl_set_violation(NULL, NULL);
+		kmcl_verifier_get(&options);
+		assert_int_equal(leaks, options.mode != KMCL_VERIFIER_OFF);
 	}
 }
 

@@ -240,6 +240,7 @@ static unsigned int run(struct kt_bus *bus, bool server)
 	/* nothing of all that had an effect: the GPADL is there, mapped, and the channel works */
 	VmbChannelUnmapGpadl(p.server->h, the.gpadl);
 	VmbChannelDeleteGpadl(p.client->h, the.gpadl);
+	VmbChannelDeleteGpadl(p.client->h, the.other);
 	VmbChannelDisable(c->h);
 	KT_EXPECT(c, "UC");
 	VmbChannelDisable(p.client->h);

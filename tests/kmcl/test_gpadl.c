@@ -3,6 +3,8 @@
  */
 #include "harness.h"
 
+#include "kmcl/verifier.h"
+
 #include <stdlib.h>
 
 static void enable(struct kt_chan *c)
@@ -304,6 +306,7 @@ static void inv_063_delete_does_not_wait_for_a_host_that_is_gone(void **state)
 	VmbChannelDisable(p.server->h); /* its mapping, which the driver left, goes with it */
 	kt_call_join(&call);
 	KT_EXPECT(p.client, "OSPUC");
+	kt_violations_expected(kmcl_verify());
 	kt_guest_free(bus, memory);
 	kt_pair_free(&p);
 }
@@ -366,6 +369,7 @@ static void ddi_076_inv_065_leftovers_are_torn_down(void **state)
 			KT_EXPECT(p.server, "OSPUC");
 			VmbChannelDisable(p.server->h);
 		}
+		kt_violations_expected(kmcl_verify() ? 2 : 0); /* each end's driver */
 		kt_forget(p.client);
 		kt_forget(p.server);
 	}

@@ -26,6 +26,15 @@ static struct nt_driver *load_good(void)
 	return driver;
 }
 
+/* What the verifier says besides the log. */
+static void expect_leaks(int count, const char *last)
+{
+	if (!nt_verify())
+		return;
+	assert_int_equal(atomic_exchange(&violations.count, 0), count);
+	assert_string_equal(violations.rule, last);
+}
+
 /* ---- loading ---- */
 
 static void good_driver_is_loaded(void **state)
@@ -89,6 +98,7 @@ static void failed_driver_entry_is_cleaned_up_after(void **state)
 		       "STATUS_DEVICE_NOT_CONNECTED");
 	kmcl_log_set(NULL, NULL);
 	assert_int_equal(atomic_load(&lines.leaks), 1);
+	expect_leaks(2, "pool-leak"); /* and the device */
 	assert_int_equal(atomic_load(&lines.devices), 1);
 }
 
@@ -351,6 +361,7 @@ static void unload_reports_leaks(void **state)
 	close_control(&c, 2);
 	kmcl_log_set(NULL, NULL);
 	assert_int_equal(atomic_load(&lines.leaks), 2);
+	expect_leaks(1, "pool-leak");
 	assert_int_equal(atomic_load(&lines.devices), 0);
 }
 

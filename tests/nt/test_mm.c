@@ -378,6 +378,14 @@ static void mdl_that_is_not_freed_is_a_leak(void **state)
 
 	assert_non_null(IoAllocateMdl(NULL, PAGE_SIZE, FALSE, FALSE, NULL));
 	nt_driver_leave(previous);
+	atomic_store(&nt_verifying, true);
+	assert_int_equal(nt_driver_unload(driver), 1);
+	EXPECT_VIOLATION("mdl-leak", "1 MDLs");
+	atomic_store(&nt_verifying, false);
+	driver = load_empty("leaky", NULL);
+	previous = nt_driver_enter(driver);
+	assert_non_null(IoAllocateMdl(NULL, PAGE_SIZE, FALSE, FALSE, NULL));
+	nt_driver_leave(previous);
 	assert_int_equal(nt_driver_unload(driver), 1);
 }
 

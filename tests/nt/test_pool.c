@@ -329,7 +329,11 @@ static void leaks_are_reported_by_driver_and_tag(void **state)
 	kept = ExAllocatePoolWithTag(NonPagedPoolNx, 10, TAG_TEST);
 	nt_driver_leave(previous);
 	kmcl_log_set(keep_line, &lines);
+	atomic_store(&nt_verifying, true);
 	assert_int_equal(nt_driver_unload(a), 3);
+	EXPECT_VIOLATION("pool-leak", "3 pool blocks");
+	assert_string_equal(violations.driver, "leaky");
+	atomic_store(&nt_verifying, false);
 	assert_int_equal(atomic_load(&lines.leaks), 3);
 	assert_non_null(strstr(lines.last, "leaky: leaked 77 bytes, tag 'Test'"));
 	usage(b, 1, 10);
