@@ -20,7 +20,6 @@ static struct {
 	atomic_int presented, destroyed;
 	NTSTATUS create;
 	void (*handler)(WDFREQUEST request, ULONG code);
-	WDF_REQUEST_PARAMETERS seen;
 } q;
 
 static void request_destroyed(WDFOBJECT object)
@@ -38,15 +37,17 @@ static void hold(WDFREQUEST request, ULONG code)
 
 static void control(WDFQUEUE queue, WDFREQUEST request, size_t out, size_t in, ULONG code)
 {
+	WDF_REQUEST_PARAMETERS seen;
+
 	assert_ptr_equal(WdfRequestGetIoQueue(request), queue);
 	assert_int_equal(WdfObjectGet_REQUEST(request)->Code, 0);
 	WdfObjectGet_REQUEST(request)->Code = code;
-	WDF_REQUEST_PARAMETERS_INIT(&q.seen);
-	WdfRequestGetParameters(request, &q.seen);
-	assert_int_equal(q.seen.Parameters.DeviceIoControl.OutputBufferLength, out);
-	assert_int_equal(q.seen.Parameters.DeviceIoControl.InputBufferLength, in);
-	assert_int_equal(q.seen.Parameters.DeviceIoControl.IoControlCode, code);
-	assert_int_equal(q.seen.Type, WdfRequestTypeDeviceControl);
+	WDF_REQUEST_PARAMETERS_INIT(&seen);
+	WdfRequestGetParameters(request, &seen);
+	assert_int_equal(seen.Parameters.DeviceIoControl.OutputBufferLength, out);
+	assert_int_equal(seen.Parameters.DeviceIoControl.InputBufferLength, in);
+	assert_int_equal(seen.Parameters.DeviceIoControl.IoControlCode, code);
+	assert_int_equal(seen.Type, WdfRequestTypeDeviceControl);
 	q.handler(request, code);
 	atomic_fetch_add(&q.presented, 1);
 }
