@@ -22,6 +22,7 @@ struct serve {
 	bool sandbox;
 	struct kmcl_server_options options;
 	struct kmcl_partition_options bus;
+	struct capture_request capture;
 	kmcl_server *server;
 	struct control *control;
 };
@@ -36,6 +37,7 @@ static const struct option options[] = {
 	{"timeout", required_argument, NULL, 't'},
 	{"any-user", no_argument, NULL, 'a'},
 	{"no-sandbox", no_argument, NULL, 'n'},
+	{"capture", required_argument, NULL, 'r'},
 	{0},
 };
 
@@ -90,6 +92,8 @@ static int take_option(struct serve *s, int option, char **argv)
 	case 'n':
 		s->sandbox = false;
 		return TOOL_OK;
+	case 'r':
+		return capture_take(&command_serve, optarg, &s->capture);
 	case 'g':
 	case 'm':
 	case 'p':
@@ -148,6 +152,8 @@ static bool prepare(struct serve *s)
 {
 	char *error;
 
+	if (!capture_begin(&s->capture, &s->bus))
+		return false;
 	if (kmcl_server_create(s->socket, &s->options, &s->server, &error))
 		return failed(error);
 	for (unsigned int i = 0; i < s->count; i++)
@@ -197,7 +203,7 @@ static bool serve(struct serve *s, const sigset_t *ends)
 	}
 	control_stop(s->control);
 	kmcl_server_destroy(s->server);
-	return good;
+	return capture_end(&s->capture) && good;
 }
 
 static int run_serve(int argc, char **argv)
@@ -238,7 +244,9 @@ const struct subcommand command_serve = {
 		"  --dispatchers N      threads that move a guest's packets (one a processor)\n"
 		"  --timeout SECONDS    end after so long\n"
 		"  --any-user           let other users than ours and root connect, if they can\n"
-		"  --no-sandbox         keep files, privileges and system calls, for debuggers\n"
+		"  --no-sandbox         keep files, privileges and system calls, for "
+		"debuggers\n" CAPTURE_HELP
+		"                  Of several guests the first to connect is recorded.\n"
 		"\n"
 		"KEY=VALUE goes under the driver's RegistryPath\\Parameters; keys that begin with\n"
 		"offer. change what the host offers.\n",

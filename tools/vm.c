@@ -114,8 +114,7 @@ static int take_option(struct vm *vm, int option, char **argv)
 		vm->config.append = optarg;
 		return TOOL_OK;
 	case OPT_CAPTURE:
-		vm->capture_path = optarg;
-		return TOOL_OK;
+		return capture_take(&command_vm, optarg, &vm->capture);
 	case OPT_CONTROL:
 		vm->control_path = optarg;
 		return TOOL_OK;
@@ -358,12 +357,8 @@ static bool open_partition(struct vm *vm)
 		kmcl_free(error);
 		return false;
 	}
-	if (vm->capture_path && kmcl_capture_open(vm->capture_path, NULL, &vm->capture, &error)) {
-		complain("%s", error ? error : vm->capture_path);
-		kmcl_free(error);
+	if (!capture_begin(&vm->capture, &vm->options))
 		return false;
-	}
-	vm->options.capture = vm->capture;
 	vm->machine.size = sizeof(vm->machine);
 	vm->machine.processors = vm->config.processors;
 	code = kmcl_partition_create_kvm(&vm->options, &vm->machine, &vm->partition);
@@ -382,17 +377,20 @@ static bool open_machine(struct vm *vm)
 	return vm->vmm && offer_all(vm);
 }
 
-static void close_all(struct vm *vm)
+static bool close_all(struct vm *vm)
 {
+	bool captured;
+
 	for (unsigned int i = 0; i < VM_MOST_DRIVERS; i++)
 		vm_revoke(vm, i);
 	kmcl_partition_destroy(vm->partition);
-	kmcl_capture_close(vm->capture, NULL);
+	captured = capture_end(&vm->capture);
 	if (vm->vmm)
 		vmm_destroy(vm->vmm);
 	if (vm->kvm_fd >= 0)
 		close(vm->kvm_fd);
 	pthread_mutex_destroy(&vm->lock);
+	return captured;
 }
 
 static int run_command(int argc, char **argv)
@@ -427,7 +425,8 @@ static int run_command(int argc, char **argv)
 		code = run(&vm, &ends);
 		vm_control_stop(&vm);
 	}
-	close_all(&vm);
+	if (!close_all(&vm) && !code)
+		code = TOOL_FAILED;
 	return code;
 }
 
@@ -448,8 +447,7 @@ const struct subcommand command_vm = {
 		"  --memory MIB         memory (512)\n"
 		"  --driver SPEC        offer this server driver's devices; may be repeated\n"
 		"  --restart            boot again when the guest resets itself\n"
-		"  --timeout SECONDS    end a guest that has not ended by then\n"
-		"  --capture FILE       record the bus; `kmcl trace` shows it\n"
+		"  --timeout SECONDS    end a guest that has not ended by then\n" CAPTURE_HELP
 		"  --control PATH       take commands on this socket; `help` lists them\n"
 		"  --stats              exits, messages and times at the end\n"
 		"  --max-version X.Y    highest VMBus version of the host\n"

@@ -34,13 +34,13 @@ struct vm {
 	struct kmcl_partition_options options;
 	const char *specs[VM_MOST_DRIVERS];
 	unsigned int spec_count;
-	const char *capture_path, *control_path;
+	const char *control_path;
+	struct capture_request capture;
 	uint64_t timeout; /* seconds; 0: none */
 	bool stats;
 
 	int kvm_fd;
 	kmcl_partition *partition;
-	kmcl_capture *capture;
 	struct vmm *vmm;
 	pthread_mutex_t lock; /* drivers */
 	struct vm_driver drivers[VM_MOST_DRIVERS];

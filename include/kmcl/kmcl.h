@@ -53,7 +53,8 @@ struct kmcl_partition_options {
 	int64_t poll_ns;      /**< longest poll before a dispatcher blocks; 0: default; -1: never */
 	uint32_t max_version; /**< VMBus version of both ends; 0: highest */
 	uint32_t reserved_word;
-	kmcl_capture *capture; /**< records the bus from its first message on; NULL: nothing does */
+	kmcl_capture *capture; /**< records the bus from its first message on; of several that name
+				  one capture, the first; NULL: nothing does */
 	uint32_t reserved[2];
 	struct kmcl_limits limits;
 };

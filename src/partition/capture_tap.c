@@ -383,14 +383,16 @@ static bool records(const struct part_endpoint *ep, const struct part_capture *c
 }
 
 /* The options lead to the capture once: it may be closed when an end begins again. */
-int capture_tap_begin(struct part_endpoint *ep)
+void capture_tap_begin(struct part_endpoint *ep)
 {
 	struct part_capture *c = ep->part->options.capture;
 
 	if (!c || !records(ep, c))
-		return 0;
+		return;
 	ep->part->options.capture = NULL;
-	return attach_locked(ep, c);
+	if (attach_locked(ep, c))
+		kmcl_log(KMCL_LOG_INFO, PART_SUBSYSTEM, ep->id, 0,
+			 "not recorded: the capture is of another partition");
 }
 
 void capture_tap_end(struct part_endpoint *ep)

@@ -120,11 +120,11 @@ void endpoint_share_interrupts(struct part_endpoint *ep, uint8_t *page)
 
 int endpoint_start_messages(struct part_endpoint *ep, void *(*run)(void *))
 {
-	int error = capture_tap_begin(ep);
+	int error;
 
-	if (!error)
-		error = part_thread_create(&ep->thread, run, ep,
-					   ep->server ? "kmcl-host-msg" : "kmcl-guest-msg");
+	capture_tap_begin(ep);
+	error = part_thread_create(&ep->thread, run, ep,
+				   ep->server ? "kmcl-host-msg" : "kmcl-guest-msg");
 	ep->running = !error;
 	return error;
 }

@@ -70,7 +70,7 @@ struct capture_tap {
 };
 
 /* An end begins: its partition's capture, if the end is the one that records. */
-int capture_tap_begin(struct part_endpoint *ep);
+void capture_tap_begin(struct part_endpoint *ep);
 void capture_tap_end(struct part_endpoint *ep);
 
 struct server_end;

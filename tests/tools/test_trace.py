@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Captures from end to end: what --capture writes, what `kmcl trace` says of it, and of files that are
-broken or another's. Arguments: kmcl, and the root of the sources."""
+broken or another's. Arguments: kmcl, the root of the sources, and whether the sandbox can be used."""
 
 import glob
 import json
@@ -19,7 +19,7 @@ sys.dont_write_bytecode = True
 import pcapng  # noqa: E402
 import tapresult  # noqa: E402
 
-KMCL, ROOT = sys.argv[1:3]
+KMCL, ROOT, SANDBOX = sys.argv[1:4]
 PATIENCE = 200
 VECTORS = sorted(glob.glob(os.path.join(ROOT, 'tests', 'vectors', '*.txt')))
 SEEDS = sorted(glob.glob(os.path.join(ROOT, 'fuzz', 'corpus', 'message', 'type-*')))
@@ -231,6 +231,33 @@ class Written(Case):
         self.assertEqual(len(self.of_type(capture, OFFER)), 3)
         self.assertEqual(len(self.of_type(capture, OPEN)), 3)
 
+    def test_host_and_guest_in_two_processes(self):
+        """Each records its own end, in the host's sandbox too if it can be used; they agree."""
+        drivers = os.path.join(os.path.dirname(os.path.dirname(KMCL)), 'drivers')
+        folder = os.path.dirname(self.path)
+        socket, theirs = os.path.join(folder, 'bus'), os.path.join(folder, 'guest.pcapng')
+        sandbox = () if SANDBOX == 'yes' else ('--no-sandbox',)
+        host = subprocess.Popen([KMCL, 'serve', '--socket', socket, '--driver',
+                                 os.path.join(drivers, 'echo_vsp.so'), '--timeout', '5', '--capture',
+                                 self.path, *sandbox], stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE, text=True)
+        for _ in range(2):
+            guest = kmcl('attach', '--socket', socket, '--wait', '5', '--driver',
+                         os.path.join(drivers, 'echo_vsc.so'), '--timeout', '1', '--capture', theirs)
+            self.assertEqual(guest.returncode, 0, guest)
+        _, err = host.communicate(timeout=PATIENCE)
+        self.assertEqual(host.returncode, 0, err)
+        server, client = pcapng.read(self.path), pcapng.read(theirs)
+        self.assertEqual({r.by for r in server.records}, {pcapng.SERVER})
+        self.assertEqual({r.by for r in client.records}, {pcapng.CLIENT})
+        # of two guests the host has the first, the file of the guests the second
+        for capture in (server, client):
+            self.assertEqual(len(self.of_type(capture, OPEN_RESULT)), 1)
+            self.assertEqual(len(self.of_type(capture, CONTACT)), 1)
+        for direction in (0, 1):
+            self.assertEqual([r.message_type for r in server.records if r.direction == direction],
+                             [r.message_type for r in client.records if r.direction == direction])
+
     def test_wrong_options(self):
         for text, word in ((',payload=x', 'payload=x'), (',payload=', 'payload='), (',fast', 'fast'),
                            (',end=both', 'end=both')):
@@ -338,7 +365,7 @@ class Shown(Case):
     def test_help(self):
         self.assertIn('trace', kmcl('--help').stdout)
         self.assertIn('--channel', kmcl('trace', '--help').stdout)
-        for command in ('demo', 'run'):
+        for command in ('demo', 'run', 'serve', 'attach', 'vm'):
             self.assertIn('--capture FILE', kmcl(command, '--help').stdout)
 
     def test_conversations_of_a_real_guest(self):
