@@ -275,6 +275,34 @@ static NTSTATUS run_entry(struct nt_driver *driver, char **error)
 			     (unsigned int)status));
 }
 
+/* Whoever is inside a request of a device that was deleted comes out before the driver goes. */
+static bool requests_under_way(struct nt_driver *driver)
+{
+	unsigned int there = 0;
+
+	pthread_mutex_lock(&driver->lock);
+	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d; d = d->NextDevice)
+		there++;
+	pthread_mutex_unlock(&driver->lock);
+	return atomic_load(&driver->devices) > there;
+}
+
+static void wait_for_requests(struct nt_driver *driver)
+{
+	const struct timespec pause = {.tv_nsec = 200000};
+	uint64_t late = clock_now_ns() + LATE_NS;
+
+	while (requests_under_way(driver)) {
+		if (late && clock_now_ns() > late) {
+			kmcl_log(KMCL_LOG_ERROR, "nt", 0, 0,
+				 "%s: unloading waits for a request that does not return",
+				 driver->name);
+			late = 0;
+		}
+		nanosleep(&pause, NULL);
+	}
+}
+
 /* Neither the routine of a work item nor that of a DPC may outlive its code. */
 static void wait_for_work(struct nt_driver *driver)
 {
@@ -322,6 +350,7 @@ static size_t clean_up(struct nt_driver *driver)
 		IoDeleteDevice(driver->object.DeviceObject);
 	}
 	wait_for_work(driver);
+	wait_for_requests(driver);
 	leaked = nt_pool_report(driver, &mdls);
 	if (driver->memory)
 		nt_pool_forget_memory(driver->memory);
@@ -386,6 +415,7 @@ size_t nt_driver_unload(struct nt_driver *driver)
 	bool used;
 
 	nt_driver_remove_devices(driver);
+	wait_for_requests(driver);
 	if (driver->object.DriverUnload) {
 		previous = nt_driver_enter(driver);
 		driver->object.DriverUnload(&driver->object);

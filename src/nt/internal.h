@@ -27,6 +27,8 @@ struct nt_driver {
 	_Atomic size_t blocks, bytes;
 	/* queued or running; their code must stay loaded */
 	atomic_uint work_items;
+	/* not freed yet: a request may be under way in one that is deleted */
+	atomic_uint devices;
 	struct wdf_driver *wdf; /* of a driver of the framework (WdfDriverCreate); NULL */
 	/* devices: the list of DRIVER_OBJECT, and the order in which they were made */
 	pthread_mutex_t lock;

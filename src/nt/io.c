@@ -19,8 +19,14 @@ void nt_device_reference(PDEVICE_OBJECT device)
 
 void nt_device_dereference(PDEVICE_OBJECT device)
 {
-	if (InterlockedDecrement(&device->ReferenceCount) == 0)
-		free(device);
+	struct nt_driver *driver;
+
+	if (InterlockedDecrement(&device->ReferenceCount))
+		return;
+	driver = nt_driver_of_device(device);
+	free(device);
+	if (driver)
+		atomic_fetch_sub(&driver->devices, 1); /* it may go now */
 }
 
 static PDEVICE_OBJECT new_device(size_t extension)
@@ -56,6 +62,7 @@ NTSTATUS IoCreateDevice(PDRIVER_OBJECT DriverObject, ULONG DeviceExtensionSize,
 	device->Characteristics = DeviceCharacteristics;
 	device->Flags = DO_DEVICE_INITIALIZING;
 	pthread_mutex_lock(&driver->lock);
+	atomic_fetch_add(&driver->devices, 1);
 	device->NextDevice = DriverObject->DeviceObject;
 	DriverObject->DeviceObject = device;
 	pthread_mutex_unlock(&driver->lock);

@@ -57,6 +57,7 @@ static struct {
 	_Atomic(const char *) phase;
 	uint64_t seed;
 	uint32_t round;
+	const char *way;
 	struct mutation mutation;
 	pthread_mutex_t lock;
 	char line[LOG_LINES][160];
@@ -106,10 +107,10 @@ static void print_round(const char *what)
 {
 	fprintf(stderr,
 		"%s: round %u, phase \"%s\"; again with KMCL_MUTATOR_SEED=%llu "
-		"(where %#x, how %#x, burst %u, pause %u us)\n",
+		"(where %#x, how %#x, burst %u, pause %u us; %s)\n",
 		what, watch.round, atomic_load(&watch.phase), (unsigned long long)watch.seed,
 		watch.mutation.where, watch.mutation.how, watch.mutation.burst,
-		watch.mutation.pause_us);
+		watch.mutation.pause_us, watch.way ? watch.way : "");
 	pthread_mutex_lock(&watch.lock);
 	for (uint32_t i = watch.lines > 24 ? watch.lines - 24 : 0; i < watch.lines; i++)
 		fprintf(stderr, "  log: %s\n", watch.line[i % LOG_LINES]);
@@ -420,6 +421,7 @@ static void see_everything(uint64_t seed)
 /* The client's drivers close and open their channels. */
 static void reopen_by_client(void)
 {
+	watch.way = "by the client";
 	for (uint32_t i = 0; i < kmcl_driver_devices(world.client); i++) {
 		phase("disable at the client");
 		control(world.client, i, 0, ECHO_IOCTL_DISABLE);
@@ -433,6 +435,7 @@ static void reopen_by_client(void)
 /* The server's driver withdraws its offers and makes them again. */
 static void reopen_by_server(void)
 {
+	watch.way = "by the server";
 	for (uint32_t i = 0; i < CHANNELS; i++) {
 		phase("disable at the server");
 		control(world.server, 0, i, ECHO_IOCTL_DISABLE);
@@ -446,6 +449,7 @@ static void reopen_by_server(void)
 /* A server that withdrew what the scribbling hid from the client starts over as well. */
 static void reset_bus(void)
 {
+	watch.way = "by a reset";
 	phase("reset");
 	MUST(!part_reset(part()));
 }
@@ -481,9 +485,12 @@ static void start_mutators(uint64_t *random)
 }
 
 /* Channels come and go in the middle of it, as the host's driver wants. */
-static void churn(uint64_t *random)
+static bool churn(uint64_t *random)
 {
 	uint32_t n = (uint32_t)(next_random(random) % 4);
+
+	if (next_random(random) % 3)
+		n = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t channel = (uint32_t)(next_random(random) % CHANNELS);
@@ -494,35 +501,37 @@ static void churn(uint64_t *random)
 		control(world.server, 0, channel, ECHO_IOCTL_ENABLE);
 		nap_us((unsigned int)(next_random(random) % 3000));
 	}
+	return n;
 }
 
-static void recover(uint64_t *random)
+/* What the SynIC lost is lost, and only a reset makes both ends forget that they wait for it. A
+ * device that comes back from a churn is one that the client's side cannot name yet. */
+static void recover(uint64_t *random, bool churned)
 {
 	uint64_t way = next_random(random) % 3;
 
-	/* what the SynIC lost is lost: nobody may wait for it when the bus starts over */
 	if (watch.mutation.where & ON_SYNIC || !way)
 		reset_bus();
-	else if (way == 1)
-		reopen_by_client();
-	else
+	else if (way == 1 || churned)
 		reopen_by_server();
+	else
+		reopen_by_client();
 }
 
 static void do_round(uint64_t seed)
 {
 	uint64_t random = seed;
+	bool churned;
 
 	watch.seed = seed;
 	start_workers();
 	start_mutators(&random);
 	phase("scribbling");
 	nap_us(2000 + (unsigned int)(next_random(&random) % 60000));
-	if (next_random(&random) % 3 == 0)
-		churn(&random);
+	churned = churn(&random);
 	stop_mutators();
 	atomic_store(&world.stop, true);
-	recover(&random);
+	recover(&random, churned);
 	phase("waiting for requests to end");
 	join_workers();
 	see_everything(seed);
