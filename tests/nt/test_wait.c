@@ -308,6 +308,28 @@ static void signalling_and_submitting_take_no_mutex(void **state)
 	WAIT_UNTIL(atomic_load(&done) == 1001);
 }
 
+/* Not when an idle thread would have ended, or looked again by itself. */
+static void idle_thread_takes_a_job_at_once(void **state)
+{
+	uint64_t least = UINT64_MAX;
+	struct counted_job job;
+	atomic_int done = 0;
+
+	job = (struct counted_job){{.run = count_job}, &done};
+	for (int i = 0; i < 5; i++) {
+		uint64_t start, took;
+
+		pause_us(20000); /* until the thread of the last one is idle */
+		start = clock_now_ns();
+		nt_pool_submit(&job.job);
+		WAIT_UNTIL(atomic_load(&done) == i + 1);
+		took = clock_now_ns() - start;
+		if (i && took < least)
+			least = took;
+	}
+	assert_in_range(least, 0, 1000000000);
+}
+
 /* ---- the pool under many submitters ---- */
 
 #define SUBMITTERS 4
@@ -373,6 +395,7 @@ int main(void)
 		RECORDED(released_waiters_do_not_look_back),
 		RECORDED(objects_share_no_lock),
 		RECORDED(signalling_and_submitting_take_no_mutex),
+		RECORDED(idle_thread_takes_a_job_at_once),
 		RECORDED(pool_runs_each_job_once),
 		RECORDED(pool_shut_down_under_submitters_loses_nothing),
 	};
