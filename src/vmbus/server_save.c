@@ -68,6 +68,10 @@ static void save_channel(struct saved_stream *io, const struct channel *ch)
 	struct channel copy = *ch;
 	uint32_t gpadls = 0;
 
+	if (state == SAVED_CLOSED || state == SAVED_REVOKED)
+		memset(&copy.open, 0, sizeof(copy.open));
+	if (state != SAVED_CLOSING_REOPEN)
+		memset(&copy.next, 0, sizeof(copy.next));
 	for (const struct vmbus_gpadl *g = ch->gpadls.first; g; g = g->next)
 		gpadls += saved_gpadl_state(g) != 0;
 	saved_section_begin(io, SECTION_CHANNEL);

@@ -45,7 +45,7 @@ static void check_contact(struct saved_stream *io, const struct vmbus_server *s)
 {
 	const struct contact *c = &s->contact;
 
-	if (c->version)
+	if (c->version || s->state != VMBUS_SERVER_STATE_DISCONNECTED)
 		check_version(io, s, c->version, "connection.contact.version");
 	check_features(io, s, c->version, c->features, "connection.contact.features");
 	saved_refuse_if(io, c->vp >= s->config.vp_count, "connection.contact.vp",
@@ -144,7 +144,8 @@ static void check_open(struct saved_stream *io, const struct vmbus_server *s,
 			"channel.open.target_vp", "no such processor");
 	saved_refuse_if(io, r->reserved_vp && r->reserved_vp >= s->config.vp_count,
 			"channel.open.reserved_vp", "no such processor");
-	saved_refuse_if(io, !r->event_flag, "channel.open.event_flag", "no flag");
+	saved_refuse_if(io, !r->event_flag || r->event_flag > VMBUS_MAX_CHANNEL,
+			"channel.open.event_flag", "no flag");
 	saved_refuse_if(io, (r->connection_id & VMBUS_PORT_MASK) < 8, "channel.open.connection_id",
 			"one of the bus's own");
 }
@@ -175,6 +176,11 @@ static void check_in_use(struct saved_stream *io, const struct vmbus_server *s,
 			"no GPADL that holds two rings");
 	saved_refuse_if(io, ch->reserved != ch->open.reserved, "channel.reserved",
 			"does not agree with channel.open.reserved");
+	/* the rest of a request that waits is looked at when its turn comes */
+	saved_refuse_if(io,
+			ch->state == CHANNEL_CLOSING_REOPEN &&
+				(ch->reserved || ch->next.reserved || ch->next.reserved_vp),
+			"channel.reserved", "a reserved channel cannot be opened again so soon");
 	check_connection_id(io, s, ch);
 	saved_refuse_if(io,
 			(ch->modifying || ch->modify_again) &&

@@ -210,7 +210,7 @@ static void open_fields(struct saved_stream *io, struct open_request *r)
 	U32(io, "channel.open.target_vp", r->target_vp);
 	U32(io, "channel.open.connection_id", r->connection_id);
 	U32(io, "channel.open.reserved_vp", r->reserved_vp);
-	FIELD(io, "channel.open.event_flag", 2, r->event_flag, VMBUS_MAX_CHANNEL);
+	U16(io, "channel.open.event_flag", r->event_flag);
 	FIELD(io, "channel.open.sint", 1, r->sint, VMBUS_SINT_COUNT - 1);
 	FIELD(io, "channel.open.reserved_sint", 1, r->reserved_sint, VMBUS_SINT_COUNT - 1);
 	BOOL(io, "channel.open.own_signal", r->own_signal);
