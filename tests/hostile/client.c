@@ -236,10 +236,20 @@ static void destroy_work(struct client *c, void *arg)
 	kmcl_partition_destroy(c->partition);
 }
 
-void client_stop(struct client *c)
+struct client_task *client_stop_begin(struct client *c)
 {
-	client_do(c, destroy_work, NULL);
+	return client_begin(c, destroy_work, NULL);
+}
+
+void client_stop_end(struct client *c, struct client_task *t)
+{
+	client_end(c, t);
 	machine_destroy(c->m);
 	kmcl_set_violation(NULL, NULL);
 	assert_nothing_more_held(c->held);
+}
+
+void client_stop(struct client *c)
+{
+	client_stop_end(c, client_stop_begin(c));
 }

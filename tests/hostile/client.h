@@ -69,5 +69,8 @@ bool client_runs(struct client *c, uint32_t relid);
 struct kmcl_channel_stats client_stats(struct client *c, uint32_t relid);
 /** The partition goes, drivers and all, while the host serves; and nothing is left. */
 void client_stop(struct client *c);
+/** The same in steps: begin, do what the host is to do meanwhile, and end. */
+struct client_task *client_stop_begin(struct client *c);
+void client_stop_end(struct client *c, struct client_task *t);
 
 #endif
