@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "device.h"
 #include "vmbus/gparange.h"
+#include "vmbus/server_internal.h"
 
 void devices_check(const struct devices *d)
 {
@@ -295,6 +296,9 @@ void devices_reset(struct devices *d)
 	TRACE("reset\n");
 	vmbus_server_reset(d->s);
 	devices_check(d);
+	for (uint32_t i = 0; i < d->s->channel_count; i++)
+		must(d->s->sorted[i]->state != CHANNEL_OPENING_RELEASED,
+		     "a reset waits for an open");
 	for (unsigned int i = 0; i < DEVICES; i++) {
 		if (d->device[i].state == DEVICE_ASKED)
 			d->device[i].port = 0;

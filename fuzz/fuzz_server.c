@@ -113,7 +113,10 @@ static void header(struct bench *b, const struct step *step, uint32_t pages)
 	uint8_t bytes[VMBUS_MAX_MESSAGE] = {0};
 
 	b->gpadl[n].channel = channel(b, step->a);
-	b->gpadl[n].id = step->b < 0xf0 ? 0x100 + b->gpadls : step->b & 7u;
+	b->gpadl[n].id = 0x100 + b->gpadls;
+	/* One that was there before, perhaps on another channel, perhaps not whole yet. */
+	if (step->b & 0x80)
+		b->gpadl[n].id = b->gpadl[(n + GPADLS - 1 - (step->b & 7u)) % GPADLS].id;
 	b->gpadl[n].pages = pages;
 	b->gpadl[n].sent = sent;
 	m.gpadl_header.channel_id = b->gpadl[n].channel;
