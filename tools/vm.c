@@ -77,6 +77,8 @@ static int take_quirk(struct vm *vm)
 		vm->config.no_enforce = true;
 	else if (!strcmp(optarg, "signals-by-exit"))
 		vm->machine.flags |= KMCL_KVM_SIGNALS_BY_EXIT;
+	else if (!strcmp(optarg, "busy"))
+		vm->machine.flags |= KMCL_KVM_BUSY;
 	else
 		return usage_error(&command_vm, "--quirk %s: there is no such quirk", optarg);
 	return TOOL_OK;
@@ -251,7 +253,7 @@ static void print_stats(const struct vm *vm)
 	       (unsigned long long)k.bad_posts, (unsigned long long)k.bad_pages);
 	print_messages("messages from the guest by type", k.from_guest);
 	print_messages("messages to the guest by type", k.to_guest);
-	printf("boots: %u\n", m.boots);
+	printf("boots: %u, the last at %lld\n", m.boots, (long long)m.boot_time);
 	if (k.contact_ns)
 		printf("contact after: %.3f s\n", (double)(k.contact_ns - m.start_ns) / 1e9);
 }
@@ -453,7 +455,8 @@ const struct subcommand command_vm = {
 		"  --max-version X.Y    highest VMBus version of the host\n"
 		"  --quirk NAME         auto-eoi: do not deprecate it; no-enforce: grant more than "
 		"CPUID\n"
-		"                       says; signals-by-exit: no eventfds for HvSignalEvent\n"
+		"                       says; signals-by-exit: no eventfds for HvSignalEvent;\n"
+		"                       busy: put each posted message off five times\n"
 		"\n"
 		"Exit status: 0 the guest powered off, 3 it panicked, 4 it reset itself (without\n"
 		"--restart), 5 a triple fault, 6 --timeout, 7 ended from outside; 1 it could not "

@@ -136,6 +136,7 @@ struct vmm {
 	struct exits exits;
 	_Atomic uint32_t boots;
 	uint64_t start_ns;
+	_Atomic int64_t boot_time;
 	struct vmm_error error;
 };
 

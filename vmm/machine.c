@@ -268,6 +268,7 @@ static enum vmm_end boot(struct vmm *vm)
 	} else {
 		serial_reset(&vm->serial, vm->vm_fd);
 		vm->boots++;
+		vm->boot_time = time(NULL);
 		start_processors(vm);
 		end = wait_for_end(vm);
 		stop_processors(vm);
@@ -401,6 +402,7 @@ void vmm_get_stats(const struct vmm *vm, struct vmm_stats *stats)
 	*stats = (struct vmm_stats){
 		.boots = vm->boots,
 		.start_ns = vm->start_ns,
+		.boot_time = vm->boot_time,
 		.io = vm->exits.io,
 		.mmio = vm->exits.mmio,
 		.hyperv = vm->exits.hyperv,

@@ -70,16 +70,11 @@ static void set_level(struct serial *s, bool level)
 	ioctl(s->irq_fd, KVM_IRQ_LINE, &irq);
 }
 
+/* The interrupt is an edge. A guest that is told looks until nothing is pending, and so lets the
+ * line fall; bytes that it sends while the line is up need no further edge. */
 static void update(struct serial *s)
 {
 	set_level(s, pending(s) != IIR_NONE);
-}
-
-/* The line is an edge: what is still pending after a change is told by another one. */
-static void update_again(struct serial *s)
-{
-	set_level(s, false);
-	update(s);
 }
 
 /* ---- output ---- */
@@ -245,9 +240,6 @@ void serial_write(struct serial *s, uint16_t offset, uint8_t value)
 {
 	pthread_mutex_lock(&s->lock);
 	write_register(s, offset, value);
-	if (offset == DATA || offset == INTERRUPT_ENABLE)
-		update_again(s);
-	else
-		update(s);
+	update(s);
 	pthread_mutex_unlock(&s->lock);
 }

@@ -77,6 +77,7 @@ bool vmm_crash(const struct vmm *vm, uint64_t values[5]);
 struct vmm_stats {
 	uint32_t boots;
 	uint64_t start_ns; /**< CLOCK_MONOTONIC of vmm_run() */
+	int64_t boot_time; /**< time(2) of the last boot */
 	uint64_t io, mmio, hyperv, system, shutdown, halt, interrupted, other;
 	uint64_t output_bytes;
 };

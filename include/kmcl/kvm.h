@@ -46,6 +46,9 @@ int kmcl_kvm_open(char **error);
 
 enum kmcl_kvm_flags {
 	KMCL_KVM_SIGNALS_BY_EXIT = 1, /**< do not use KVM_HYPERV_EVENTFD */
+	/** Puts each HvPostMessage off five times, as a host under load may: for tests of guests.
+	 */
+	KMCL_KVM_BUSY = 2,
 };
 
 struct kmcl_kvm_machine {

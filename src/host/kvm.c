@@ -91,6 +91,8 @@ static int start(struct part *part, const struct kmcl_kvm_machine *machine)
 		.vps = machine->processors,
 		.sints = (uint16_t)machine->sints,
 		.no_doorbells = machine->flags & KMCL_KVM_SIGNALS_BY_EXIT,
+		.busy = machine->flags & KMCL_KVM_BUSY,
+		.posted = part->options.posted_messages,
 		.control = kvm_control_system,
 	};
 	struct kvm_transport *t;
@@ -106,7 +108,8 @@ static int start(struct part *part, const struct kmcl_kvm_machine *machine)
 static bool machine_is_valid(const struct kmcl_kvm_machine *m)
 {
 	return m->size == sizeof(*m) && m->processors && m->processors <= SYNIC_MAX_VPS &&
-	       !(m->flags & ~(uint32_t)KMCL_KVM_SIGNALS_BY_EXIT) && m->sints <= UINT16_MAX;
+	       !(m->flags & ~(uint32_t)(KMCL_KVM_SIGNALS_BY_EXIT | KMCL_KVM_BUSY)) &&
+	       m->sints <= UINT16_MAX;
 }
 
 int kmcl_partition_create_kvm(const struct kmcl_partition_options *options,

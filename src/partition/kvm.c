@@ -42,6 +42,7 @@
 
 #define POST_BYTES  256u
 #define POST_HEADER 16u
+#define BUSY_TIMES  5u /* that a post is put off where that is wanted */
 
 /* What an epoll event stands for. */
 #define EVENT_STOP     (0ull << 32)
@@ -82,6 +83,7 @@ struct kvm_transport {
 	pthread_t thread;
 	bool running;
 	struct counters counts;
+	_Atomic uint32_t busy_posts;
 };
 
 int kvm_control_system(int fd, unsigned long request, void *argument)
@@ -338,6 +340,13 @@ static uint16_t read_post(struct kvm_transport *t, uint64_t gpa, struct hv_messa
 	return HV_STATUS_SUCCESS;
 }
 
+static uint16_t take_post(struct kvm_transport *t, const struct hv_message *message)
+{
+	if (t->options.busy && atomic_fetch_add(&t->busy_posts, 1) % (BUSY_TIMES + 1) < BUSY_TIMES)
+		return HV_STATUS_INSUFFICIENT_BUFFERS;
+	return hv_machine_post(&t->machine, message);
+}
+
 static uint16_t post(struct kvm_transport *t, uint64_t input, uint64_t gpa)
 {
 	struct hv_message message;
@@ -347,7 +356,7 @@ static uint16_t post(struct kvm_transport *t, uint64_t input, uint64_t gpa)
 		count(&t->counts.bad_posts);
 		return status;
 	}
-	status = hv_machine_post(&t->machine, &message);
+	status = take_post(t, &message);
 	if (status == HV_STATUS_INSUFFICIENT_BUFFERS)
 		count(&t->counts.refused);
 	if (!status)
@@ -663,6 +672,8 @@ int kvm_transport_create(const struct kvm_transport_options *options,
 	t->vm_fd = t->epoll = t->stop = -1;
 	pthread_mutex_init(&t->lock, NULL);
 	hv_machine_init(&t->machine, options->partition, memory, options->vps, interrupt);
+	if (options->posted)
+		hv_machine_limit_posted(&t->machine, options->posted);
 	for (uint8_t sint = 0; sint < SYNIC_SINTS; sint++)
 		if ((options->sints ? options->sints : DEFAULT_SINTS) >> sint & 1)
 			t->line_of_sint[sint] = (uint8_t)++t->lines_a_vp;

@@ -30,6 +30,8 @@ struct kvm_transport_options {
 	uint32_t vps;
 	uint16_t sints;    /**< bit a SINT that gets a route; 0: SINT 2 alone */
 	bool no_doorbells; /**< every HvSignalEvent is an exit */
+	bool busy;         /**< for tests of guests: each post is put off five times */
+	uint32_t posted;   /**< messages that may wait for the host; 0: hv_machine_init()'s */
 	kvm_control *control;
 };
 

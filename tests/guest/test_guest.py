@@ -1,0 +1,359 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Unmodified Linux guests on `kmcl vm` (TAP): `test_guest.py BUILD [SCENARIO...]`.
+
+Each scenario boots a guest, drives it by a shell on its serial console, and reports under the names
+that it announced; what it did not get to has failed. Without names the scenarios of a check run,
+with KMCL_SOAK=1 all. The consoles' text is kept in BUILD/guest/log.
+"""
+
+import os
+import re
+import sys
+import time
+
+from testbed import Images, Machine, Trouble
+
+ECHO_CLASS = '8d7f2a6e-4c0b-4f2e-9a53-6b1c0e5d9f01'
+ECHO_DEVICE = '00000000-0000-0000-0000-0000000000e0'
+DEVICES = '/sys/bus/vmbus/devices'
+QUIET = 'console=ttyS0 quiet panic=-1 pci=off'
+# An emulated machine on a busy one is slow, and a guest that hangs costs this once.
+BOOT = 300
+STEP = 240
+
+SCENARIOS = {}
+
+
+def scenario(*names, soak=False):
+    def register(function):
+        function.names, function.soak = names, soak
+        SCENARIOS[function.__name__] = function
+        return function
+    return register
+
+
+class Report:
+    """TAP; names that were announced and never reported fail."""
+
+    def __init__(self):
+        self.number = self.failed = 0
+
+    def result(self, name, good, detail=''):
+        self.number += 1
+        self.failed += not good
+        for line in str(detail).splitlines()[-30:] if not good else []:
+            print(f'# {line}')
+        print(f'{"ok" if good else "not ok"} {self.number} - {name}', flush=True)
+
+    def run(self, function, machine, images):
+        left = list(function.names)
+
+        def check(name, good, detail=''):
+            left.remove(name)
+            self.result(name, good, detail)
+        trouble = 'the scenario ended before'
+        try:
+            function(Guest(machine, images), check)
+        except (Trouble, OSError, ValueError, TypeError) as error:
+            trouble = error
+        for name in left:
+            self.result(name, False, trouble)
+            trouble = 'the same'
+
+
+class Guest:
+    """A `kmcl vm` and the shell in its guest."""
+
+    def __init__(self, machine, images):
+        self.machine, self.images = machine, images
+        self.tool = os.path.join(images.build, 'tools', 'kmcl')
+        self.text = ''
+
+    def driver(self, options=''):
+        return os.path.join(self.images.build, 'drivers', 'echo_vsp.so') + options
+
+    def start(self, *options, kernel=None, initrd=None, append=QUIET):
+        words = [self.tool, 'vm', '--kernel', kernel or self.images.elf, '--initrd',
+                 initrd or self.images.inner, '--append', f'"{append}"', '--stats',
+                 '--timeout', '900', *options]
+        self.machine.command(' '.join(words))
+        self.ready()
+
+    def ready(self):
+        self.machine.expect(r'@guest ready\n', BOOT)
+
+    def say(self, line):
+        self.machine.send(line + '\n')
+
+    def shell(self, line, seconds=STEP):
+        """What a command printed, and its exit status."""
+        self.say(line)
+        match = self.machine.expect(r'(?s)(.*?)@guest (\d+)\n', seconds)
+        return match[1], int(match[2])
+
+    def output(self, line, seconds=STEP):
+        return self.shell(line, seconds)[0]
+
+    def load_bus(self):
+        self.output('insmod /modules/hv_vmbus.ko')
+
+    def bind_uio(self):
+        """Gives uio_hv_generic the echo device; True when it has it."""
+        self.output('insmod /modules/uio.ko; insmod /modules/uio_hv_generic.ko')
+        self.output(f'echo {ECHO_CLASS} >/sys/bus/vmbus/drivers/uio_hv_generic/new_id')
+        return 'uio0' in self.output('ls /dev')
+
+    def echo(self, count=40):
+        """Runs the client of the echo server; what it printed."""
+        return self.output(f'uio_echo /dev/uio0 $(cat {DEVICES}/{ECHO_DEVICE}/monitor_id) {count}')
+
+    def end(self, seconds=STEP):
+        """Exit status of kmcl vm; what it printed last is in self.text."""
+        match = self.machine.expect(r'(?s)(.*?)@status (\d+)\n', seconds)
+        if not self.machine.emulated:
+            self.machine.process.wait(10)
+        self.text = match[1]
+        return int(match[2])
+
+    def count(self, what):
+        """A number of --stats."""
+        match = re.search(rf'\b{re.escape(what)}=(\d+)', self.text)
+        return int(match[1]) if match else -1
+
+    def messages(self, direction):
+        match = re.search(rf'messages {direction} the guest by type:(.*)', self.text)
+        return {int(kind): int(count)
+                for kind, count in re.findall(r'(\d+)=(\d+)', match[1] if match else '')}
+
+
+def clean(log):
+    """What a kernel's log must not have."""
+    bad = [line for line in log.splitlines()
+           if re.search(r'unchecked MSR|WARNING|BUG:|Call Trace|hv_vmbus: .*(fail|error)', line)]
+    return not bad, '\n'.join(bad)
+
+
+@scenario('host_003_no_other_hypervisor_shows',
+          'host_004_the_guest_finds_hyper_v_and_its_flags',
+          'host_005_forbidden_bits_are_not_offered',
+          'host_006_enforced_leaves_do_for_bus_and_channel',
+          'host_010_tables_lead_to_bus_console_and_power_off',
+          'host_011_a_burst_of_output_is_complete',
+          'host_012_the_clock_is_right',
+          'negotiates_the_highest_version_that_the_guest_knows',
+          'offered_devices_appear_with_their_ids',
+          'host_031_the_user_space_driver_binds_and_echoes',
+          'host_030_triggers_in_the_monitor_page_are_seen',
+          'host_037_a_channel_moves_to_the_second_processor',
+          'host_021_flags_interrupt_the_processor_that_was_chosen',
+          'host_027_host_028_kexec_unloads_and_connects_again',
+          'host_026_a_channel_opens_again_after_kexec',
+          'host_013_power_off_ends_with_status_0',
+          'host_007_no_mmio_exit',
+          'host_036_ends_of_message_come_back',
+          'host_038_exits_and_messages_are_printed')
+def two_processors(guest, check):
+    """An ELF kernel on two processors, then a bzImage by kexec on the same bus."""
+    guest.start('--cpus', '2', '--driver', guest.driver(',offer.monitor=50000'),
+                initrd=guest.images.second)
+    leaves = dict(re.findall(r'leaf (\w+) (.*)', guest.output('leaves')))
+    check('host_003_no_other_hypervisor_shows',
+          sorted(leaves) == [f'4000000{n}' for n in range(6)], leaves)
+    features = [int(word, 16) for word in leaves['40000003'].split()]
+    check('host_005_forbidden_bits_are_not_offered',
+          not features[1] & (1 << 1 | 1 << 12 | 1 << 20 | 1 << 22), leaves)
+
+    now, up = guest.output("date +%s; cut -d' ' -f1 /proc/uptime").split()
+    booted = int(now) - float(up)
+    guest.load_bus()
+    log = guest.output('dmesg')
+    check('host_004_the_guest_finds_hyper_v_and_its_flags',
+          'Hypervisor detected: Microsoft Hyper-V' in log and
+          'privilege flags low 0xa7e, high 0x30, hints 0x220, misc 0x80500' in log, log[:3000])
+    check('host_010_tables_lead_to_bus_console_and_power_off',
+          'supports S0 S5' in log and 'ttyS0 at I/O 0x3f8' in log and
+          'VMBUS' in guest.output('cat /sys/bus/acpi/devices/*/hid'), log[-3000:])
+    check('negotiates_the_highest_version_that_the_guest_knows', 'Vmbus version:5.3' in log,
+          log[-3000:])
+    ids = guest.output(f'cd {DEVICES}; for d in *; do echo $(cat $d/class_id $d/device_id); done')
+    check('offered_devices_appear_with_their_ids',
+          ids.split() == ['{' + ECHO_CLASS + '}', '{' + ECHO_DEVICE + '}'], ids)
+
+    burst = guest.output('i=0; while [ $i -lt 128 ]; do echo "$i '
+                         'abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz012345678"; '
+                         'i=$((i+1)); done')
+    check('host_011_a_burst_of_output_is_complete',
+          [int(line.split()[0]) for line in burst.splitlines()] == list(range(128)) and
+          all(line.endswith('z012345678') for line in burst.splitlines()), burst[-500:])
+
+    bound = guest.bind_uio()
+    said = guest.echo()
+    check('host_031_the_user_space_driver_binds_and_echoes', bound and 'digests equal' in said,
+          said)
+    check('host_030_triggers_in_the_monitor_page_are_seen', '40 echoes' in said, said)
+    check_moved_channel(guest, check)
+    log = guest.output('dmesg')
+    check('host_006_enforced_leaves_do_for_bus_and_channel', *clean(log))
+
+    # The channel is open when the kernel goes.
+    guest.say(f'exec 3<>/dev/uio0; kexec /boot/bzimage /boot/initrd "{QUIET}"')
+    guest.ready()
+    guest.load_bus()
+    log = guest.output('dmesg')
+    good, bad = clean(log)
+    check('host_027_host_028_kexec_unloads_and_connects_again',
+          good and 'Vmbus version:5.3' in log, bad or log[-2000:])
+    bound = guest.bind_uio()
+    said = guest.echo()
+    check('host_026_a_channel_opens_again_after_kexec', bound and 'digests equal' in said, said)
+    guest.say('poweroff -f')
+    check('host_013_power_off_ends_with_status_0', guest.end() == 0, guest.text)
+    began = int(re.search(r'the last at (\d+)', guest.text)[1])
+    check('host_012_the_clock_is_right', abs(booted - began) <= 2,
+          f'{booted} in the guest, {began} outside')
+    check_statistics(guest, check)
+
+
+def check_moved_channel(guest, check):
+    channel = guest.output(f'ls {DEVICES}/{ECHO_DEVICE}/channels').strip()
+    place = f'{DEVICES}/{ECHO_DEVICE}/channels/{channel}'
+    hyp = "awk '/HYP:/ { print $2, $3 }' /proc/interrupts"
+    guest.output(f'exec 3<>/dev/uio0; echo 1 >{place}/cpu')
+    before = guest.output(hyp).split()
+    said = guest.echo(20)
+    after = guest.output(hyp).split()
+    cpu = guest.output(f'cat {place}/cpu').strip()
+    guest.output('exec 3>&-')
+    check('host_037_a_channel_moves_to_the_second_processor',
+          cpu == '1' and 'digests equal' in said, f'cpu {cpu}: {said}')
+    rises = [int(new) - int(old) for old, new in zip(before, after)]
+    check('host_021_flags_interrupt_the_processor_that_was_chosen',
+          len(rises) == 2 and rises[1] >= 15 and rises[0] <= 5, f'{before} then {after}')
+
+
+def check_statistics(guest, check):
+    sent, heard = guest.messages('to'), guest.messages('from')
+    check('host_007_no_mmio_exit', guest.count('mmio') == 0, guest.text)
+    check('host_036_ends_of_message_come_back', guest.count('resamples') > 0, guest.text)
+    # Two contacts, an unload that is answered once, offers twice.
+    check('host_038_exits_and_messages_are_printed',
+          heard.get(14) == 2 and heard.get(16) == 1 and sent.get(17) == 1 and
+          sent.get(1) == 2 and guest.count('io') > 0 and 'contact after:' in guest.text,
+          guest.text)
+
+
+@scenario('host_008_a_bzimage_boots',
+          'host_032_a_guest_of_5_gib_connects',
+          'host_014_reboot_works_without_options',
+          'host_029_a_reset_closes_the_channel_and_it_opens_again',
+          'host_013_a_panic_is_told_with_its_values')
+def big_memory(guest, check):
+    """A bzImage with 5 GiB, rebooted with its channel open, then panicking."""
+    guest.start('--restart', '--memory', '5120', '--driver', guest.driver(',offer.monitor=50000'),
+                kernel=guest.images.bzimage)
+    check('host_008_a_bzimage_boots', True)
+    guest.load_bus()
+    memory = int(re.search(r'MemTotal: +(\d+)', guest.output('cat /proc/meminfo'))[1])
+    bound = guest.bind_uio()
+    said = guest.echo()
+    check('host_032_a_guest_of_5_gib_connects',
+          memory > 4 << 20 and bound and 'digests equal' in said, f'{memory} kB: {said}')
+    guest.say('exec 3<>/dev/uio0; reboot -f')
+    guest.ready()
+    check('host_014_reboot_works_without_options', True)
+    guest.load_bus()
+    bound = guest.bind_uio()
+    said = guest.echo()
+    check('host_029_a_reset_closes_the_channel_and_it_opens_again',
+          bound and 'digests equal' in said, said)
+    guest.say('exec 3<>/dev/uio0; echo c >/proc/sysrq-trigger')
+    status = guest.end()
+    crash = re.search(r'panicked: error (\w+), guest OS 0x8100(\w+), RIP (\w+), RAX (\w+), '
+                      r'RSP (\w+)', guest.text)
+    check('host_013_a_panic_is_told_with_its_values',
+          status == 3 and crash is not None and guest.messages('from').get(16) == 1 and
+          guest.messages('to').get(17) == 1, f'status {status}: {guest.text}')
+
+
+@scenario('host_017_a_burst_of_offers_arrives_complete_without_deprecated_auto_eoi',
+          'host_023_a_guest_that_is_put_off_connects',
+          'host_024_a_guest_settles_on_a_lower_version',
+          'host_013_a_triple_fault_ends_with_its_own_status')
+def burst(guest, check):
+    """Many offers at once, AutoEOI, an old version, and a triple fault."""
+    offers = 1000 if os.environ.get('KMCL_SOAK') else 100
+    guest.start('--quirk', 'auto-eoi', '--quirk', 'busy', '--max-version', '3.0', '--driver',
+                guest.driver(f',channels={offers}'), append=QUIET + ' reboot=t')
+    guest.load_bus()
+    log = guest.output('dmesg | grep hv_vmbus')
+    check('host_024_a_guest_settles_on_a_lower_version', 'Vmbus version:3.0' in log, log)
+    ids = guest.output(f'n=0; while [ $(ls {DEVICES} | wc -l) -lt {offers} ] && [ $n -lt 60 ]; '
+                       f'do sleep 1; n=$((n+1)); done; '
+                       f'cd {DEVICES}; for d in *; do echo $d $(cat $d/id); done', 200)
+    numbers = {device: int(channel) for device, channel in re.findall(r'(\S+) (\d+)', ids)}
+    check('host_017_a_burst_of_offers_arrives_complete_without_deprecated_auto_eoi',
+          len(numbers) == offers and
+          [numbers[device] for device in sorted(numbers)] == sorted(numbers.values()), ids[-2000:])
+    guest.say('reboot -f')
+    status = guest.end()
+    posts = sum(guest.messages('from').values())
+    check('host_023_a_guest_that_is_put_off_connects',
+          guest.count('refused') >= 5 * posts >= 10, guest.text)
+    check('host_013_a_triple_fault_ends_with_its_own_status', status == 5,
+          f'status {status}: {guest.text}')
+
+
+@scenario('survives_a_hundred_binds_and_unbinds',
+          'field_023_survives_a_hundred_rescinds_and_offers', soak=True)
+def again_and_again(guest, check):
+    """What makes a leak or a race show."""
+    socket = '/mnt/control' if guest.machine.emulated else \
+        os.path.join(guest.images.folder, 'control')
+    guest.start('--control', socket, '--driver', guest.driver(',offer.monitor=50000'))
+    guest.load_bus()
+    guest.bind_uio()
+    driver = '/sys/bus/vmbus/drivers/uio_hv_generic'
+    said = guest.output(f'n=0; while [ $n -lt 100 ]; do echo {ECHO_DEVICE} >{driver}/unbind; '
+                        f'echo {ECHO_DEVICE} >{driver}/bind; n=$((n+1)); done', 600)
+    said += guest.echo()
+    good, bad = clean(guest.output('dmesg'))
+    check('survives_a_hundred_binds_and_unbinds', good and 'digests equal' in said, bad or said)
+    check('field_023_survives_a_hundred_rescinds_and_offers', False, 'not written')
+
+
+def chosen(names):
+    if names:
+        return [SCENARIOS[name] for name in names]
+    return [one for one in SCENARIOS.values() if os.environ.get('KMCL_SOAK') or not one.soak]
+
+
+def main():
+    images = Images(os.path.abspath(sys.argv[1]))
+    scenarios = chosen(sys.argv[2:])
+    print(f'1..{sum(len(one.names) for one in scenarios)}', flush=True)
+    report = Report()
+    machine = None
+    with open(os.path.join(images.folder, 'log'), 'w', encoding='utf-8') as log:
+        for one in scenarios:
+            start = time.monotonic()
+            try:
+                machine = machine or Machine(images, log)
+            except Trouble as error:
+                print(f'# {error}')
+                for name in one.names:
+                    report.result(name, False, 'there is no machine to run it in')
+                continue
+            left = report.failed
+            report.run(one, machine, images)
+            print(f'# {one.__name__}: {time.monotonic() - start:.0f} s', flush=True)
+            if report.failed > left or not machine.emulated:
+                machine.close()  # a guest may still be there
+                machine = None
+    if machine:
+        machine.close()
+    return 1 if report.failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
