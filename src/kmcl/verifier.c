@@ -134,7 +134,7 @@ static void on_violation(void *ctx, const char *rule, const char *driver, const 
 		abort();
 }
 
-void kmcl_violation(struct kmcl_channel *ch, const char *rule, const char *format, ...)
+void(kmcl_violation)(struct kmcl_channel *ch, const char *rule, const char *format, ...)
 {
 	struct nt_driver *current = nt_driver_current();
 	struct kmcl_channel *outer = subject;
@@ -150,7 +150,7 @@ void kmcl_violation(struct kmcl_channel *ch, const char *rule, const char *forma
 	subject = outer;
 }
 
-void kmcl_report(struct kmcl_channel *ch, const char *rule, const char *format, ...)
+void(kmcl_report)(struct kmcl_channel *ch, const char *rule, const char *format, ...)
 {
 	const char *driver = nt_driver_name(nt_driver_current() ? nt_driver_current() : ch->driver);
 	struct kmcl_channel *outer = subject;
@@ -249,7 +249,9 @@ __attribute__((constructor)) static void begin(void)
 {
 	const char *text = getenv("KMCL_VERIFIER");
 	struct kmcl_verifier_options options;
+	void *frame;
 
+	backtrace(&frame, 1); /* loads what it needs while that is possible */
 	nt_violation_default(on_violation);
 	kmcl_verifier_get(&options);
 	options.mode = KMCL_VERIFIER_DEFAULT ? KMCL_VERIFIER_ABORT : KMCL_VERIFIER_OFF;

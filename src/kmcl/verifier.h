@@ -22,6 +22,18 @@ void kmcl_violation(struct kmcl_channel *ch, const char *rule, const char *forma
 void kmcl_report(struct kmcl_channel *ch, const char *rule, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* As nt_violation: the backtrace names the caller. */
+#define kmcl_violation(...)                          \
+	do {                                         \
+		kmcl_violation(__VA_ARGS__);         \
+		__asm__ volatile("" : : : "memory"); \
+	} while (0)
+#define kmcl_report(...)                             \
+	do {                                         \
+		kmcl_report(__VA_ARGS__);            \
+		__asm__ volatile("" : : : "memory"); \
+	} while (0)
+
 static inline bool kmcl_verify(void)
 {
 	return nt_verify();

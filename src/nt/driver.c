@@ -104,7 +104,7 @@ void nt_violation_v(const char *rule, const char *format, va_list args)
 	fn(ctx, rule, nt_driver_name(current), text);
 }
 
-void nt_violation(const char *rule, const char *format, ...)
+void(nt_violation)(const char *rule, const char *format, ...)
 {
 	va_list args;
 

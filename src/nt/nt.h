@@ -157,6 +157,12 @@ void nt_violation_set(nt_violation_fn *fn, void *ctx);
 /** What the default is instead of this layer's own. Before any thread calls nt_violation. */
 void nt_violation_default(nt_violation_fn *fn);
 void nt_violation(const char *rule, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* No tail call: the function that was called wrongly is what a backtrace must name. */
+#define nt_violation(...)                            \
+	do {                                         \
+		nt_violation(__VA_ARGS__);           \
+		__asm__ volatile("" : : : "memory"); \
+	} while (0)
 void nt_violation_v(const char *rule, const char *format, va_list args)
 	__attribute__((format(printf, 2, 0)));
 
