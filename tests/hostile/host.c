@@ -225,11 +225,11 @@ static void on_contact(struct host *h, const struct message *m)
 static void on_open(struct host *h, const struct message *m)
 {
 	uint32_t relid = get32(m->b + 8);
-	struct served_channel *c = &h->channel[relid];
+	struct served_channel *c;
 
-	assert_true(relid >= 1 && relid <= HOST_CHANNELS + 1);
-	if (!c->offered)
-		return; /* it crossed a rescind */
+	if (relid > HOST_CHANNELS + 1 || !h->channel[relid].offered)
+		return; /* it crossed a rescind, or nobody means to open it */
+	c = &h->channel[relid];
 	assert_true(host_map(h, m));
 	c->opens++;
 	if (!h->manners.opens)
@@ -242,7 +242,8 @@ static void on_open(struct host *h, const struct message *m)
 
 static void on_close(struct host *h, const struct message *m)
 {
-	struct served_channel *c = &h->channel[get32(m->b + 8)];
+	uint32_t relid = get32(m->b + 8);
+	struct served_channel *c = &h->channel[relid <= HOST_CHANNELS ? relid : 0];
 
 	h->closes++;
 	if (c->open)
@@ -265,7 +266,7 @@ static void on_teardown(struct host *h, const struct message *m)
 {
 	struct gpadl *p = host_gpadl(h, get32(m->b + 12));
 
-	if (!p && !h->channel[get32(m->b + 8)].offered)
+	if (!p && (get32(m->b + 8) > HOST_CHANNELS || !h->channel[get32(m->b + 8)].offered))
 		return; /* it crossed a rescind */
 	assert_non_null(p);
 	assert_int_equal(p->relid, get32(m->b + 8));

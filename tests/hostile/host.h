@@ -12,8 +12,8 @@
 #include "wire.h"
 
 #define HOST_CHANNELS 2u /* echo channels 1 and 2 */
-#define MAX_PAGES     1024u
-#define MAX_GPADLS    16u
+#define MAX_PAGES     256u
+#define MAX_GPADLS    512u
 
 struct gpadl {
 	uint32_t id, relid; /* id 0: free */
