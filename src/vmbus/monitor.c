@@ -145,7 +145,8 @@ uint64_t vmbus_monitor_look(struct vmbus_monitor *m, void *page, uint64_t now,
 		uint32_t due = due_in_group(m, page, g, now, &next);
 		uint32_t taken = take(page, g, due | ~m->watched[g]);
 
-		m->strays += (uint32_t)__builtin_popcount(taken & ~m->watched[g]);
+		for (uint32_t strays = taken & ~m->watched[g]; strays; strays &= strays - 1)
+			m->strays++;
 		hits[g] = taken & m->watched[g];
 	}
 	if (next != VMBUS_MONITOR_NEVER && next < now + VMBUS_MONITOR_FLOOR_NS)

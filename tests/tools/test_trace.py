@@ -178,7 +178,8 @@ class Written(Case):
         self.assertEqual({r.by for r in client.records}, {pcapng.CLIENT})
         self.assertEqual(len(server.records), len(client.records))
         for a, b in zip(self.conversation(server), self.conversation(client)):
-            self.assertEqual([len(x[1]) for x in a], [len(x[1]) for x in b])
+            # Two runs: an offer may come before or after the end of the first batch.
+            self.assertEqual(sorted(len(x[1]) for x in a), sorted(len(x[1]) for x in b))
         self.assertEqual([p['packets'] for p in said['paths']], [p['packets'] for p in too['paths']])
 
     def test_traffic_is_the_same_without(self):
