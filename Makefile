@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 export PREFIX
 
-.PHONY: all demo check conformance coverage bench soak fuzz format docs install clean
+.PHONY: all demo check conformance coverage bench soak guest-test guest-soak fuzz format docs install clean
 
 all:
 	@scripts/setup build
@@ -14,7 +14,7 @@ demo:
 	@build/tools/kmcl demo $(ARGS)
 
 check:
-	@scripts/setup build check
+	@scripts/setup build check guest
 	@scripts/check $(ARGS)
 
 conformance:
@@ -27,8 +27,16 @@ bench:
 	@bench/run.sh $(ARGS)
 
 soak:
-	@scripts/setup build check
+	@scripts/setup build check guest
 	@scripts/check --soak $(ARGS)
+
+guest-test:
+	@scripts/setup build check guest
+	@scripts/check --steps guest $(ARGS)
+
+guest-soak:
+	@scripts/setup build check guest
+	@scripts/check --steps guest --soak $(ARGS)
 
 fuzz:
 	@scripts/setup build check
