@@ -318,8 +318,12 @@ static void wait_for_work(struct nt_driver *driver)
 		}
 		nanosleep(&pause, NULL);
 	}
-	if (nt_timer_forget_driver(driver))
+	if (nt_timer_forget_driver(driver)) {
+		struct nt_driver *previous = nt_driver_enter(driver);
+
 		nt_violation("timer-at-unload", "%s is unloaded with a timer set", driver->name);
+		nt_driver_leave(previous);
+	}
 	KeFlushQueuedDpcs();
 }
 

@@ -89,7 +89,6 @@ static bool linger(struct kt_chan *c, VMBPACKETCOMPLETION packet, PVOID buffer, 
 	(void)buffer;
 	(void)length;
 	(void)flags;
-	atomic_fetch_add(&c->delivered, 1);
 	kt_nap(3000);
 	VmbChannelPacketComplete(packet, NULL, 0);
 	return true;

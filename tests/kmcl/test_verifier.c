@@ -37,6 +37,7 @@ static _Noreturn void run_child(const struct breaker *b, enum kmcl_verifier_mode
 	setrlimit(RLIMIT_CORE, &no_core);
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
+	setenv("CMOCKA_TEST_ABORT", "1", 1);
 	alarm(60);
 	nt_violation_set(NULL, NULL);
 	kmcl_set_report(NULL, NULL);
