@@ -961,6 +961,50 @@ static void host_029_a_guest_that_stops_closes_its_channel_once(void **state)
 	assert_int_equal(c.d.closes, 1);
 }
 
+/* Whether a channel opens whose rings begin there. */
+static bool opens_at(struct guest *g, uint32_t gpadl, uint64_t gpa)
+{
+	struct raw_message m;
+	bool good;
+
+	raw_gpadl(&g->raw, 1, gpadl, gpa, 2 * RING_PAGES);
+	raw_post_open(&g->raw, 1, gpadl, RING_PAGES, 0);
+	good = !raw_expect_open_result(&g->raw, 1);
+	if (good)
+		raw_post_channel(&g->raw, 7, 1);
+	raw_teardown(&g->raw, 1, gpadl);
+	raw_expect(&g->raw, 12, &m);
+	return good;
+}
+
+static void host_032_pages_in_the_hole_and_beyond_are_refused(void **state)
+{
+	const uint64_t high = 1ull << 32, size = 2u << 20, rings = 2 * RING_PAGES * PART_PAGE_SIZE;
+	struct device d;
+	struct guest g;
+
+	start(&g);
+	assert_int_equal(part_host_memory(g.raw.part, part_memory_file(size), high, size, 0), 0);
+	device_init(&d);
+	device_offer(&d, g.raw.host, 0);
+	assert_int_equal(raw_connect(&g.raw, VMBUS_V5_3), 1);
+	assert_true(opens_at(&g, 1, TEST_MEMORY - rings));
+	assert_false(opens_at(&g, 2, TEST_MEMORY - rings + PART_PAGE_SIZE));
+	assert_false(opens_at(&g, 3, TEST_MEMORY));
+	assert_false(opens_at(&g, 4, 0xf8000000));
+	assert_false(opens_at(&g, 5, high - PART_PAGE_SIZE));
+	assert_true(opens_at(&g, 6, high));
+	assert_true(opens_at(&g, 7, high + size - rings));
+	assert_false(opens_at(&g, 8, high + size - rings + PART_PAGE_SIZE));
+	assert_false(opens_at(&g, 9, ~0ull << PART_PAGE_SHIFT));
+	/* SynIC pages may lie above the hole, and not in it. */
+	synic(g.t, 1, 1, (high + 4096) | 1, (high - 4096) | 1);
+	assert_int_equal(counts(&g).bad_pages, 1);
+	device_revoke(&d);
+	stop(&g);
+	device_destroy(&d);
+}
+
 static void host_035_a_talkative_guest_is_bounded_and_others_go_on(void **state)
 {
 	uint8_t request[8] = {3};
@@ -1020,6 +1064,7 @@ int main(void)
 		cmocka_unit_test(host_026_doorbells_go_with_their_channel),
 		cmocka_unit_test(host_027_an_unload_is_answered_once_from_any_processor),
 		cmocka_unit_test(host_029_a_guest_that_stops_closes_its_channel_once),
+		cmocka_unit_test(host_032_pages_in_the_hole_and_beyond_are_refused),
 		cmocka_unit_test(host_035_a_talkative_guest_is_bounded_and_others_go_on),
 		cmocka_unit_test(nothing_leaks_over_many_boots),
 	};
