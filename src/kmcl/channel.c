@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/inject.h"
 #include "kmcl/verifier.h"
 #include "kmcl/kmcl.h"
 
@@ -124,6 +125,31 @@ size_t kmcl_channel_statistics(struct part_endpoint *ep, struct kmcl_channel_sta
 	return count;
 }
 
+static struct part_endpoint *bus_of(const struct kmcl_channel *ch)
+{
+	return ch->server ? ch->config.bus : ch->ep;
+}
+
+bool kmcl_channel_with_peer(struct kmcl_channel *ch, void (*fn)(struct kmcl_channel *peer))
+{
+	struct part_endpoint *ep = bus_of(ch);
+	bool found = false;
+
+	pthread_mutex_lock(&registry_lock);
+	for (struct kmcl_channel *peer = registry; ep && peer && !found;
+	     peer = peer->registry_next) {
+		struct part_endpoint *other = bus_of(peer);
+
+		if (peer->server == ch->server || !other || part_of(other) != part_of(ep) ||
+		    !ch->relid || peer->relid != ch->relid)
+			continue;
+		fn(peer);
+		found = true;
+	}
+	pthread_mutex_unlock(&registry_lock);
+	return found;
+}
+
 void kmcl_log_channel(struct kmcl_channel *ch, enum kmcl_log_level level, const char *format, ...)
 {
 	struct part_endpoint *ep = ch->server ? ch->config.bus : ch->ep;
@@ -180,6 +206,8 @@ NTSTATUS VmbChannelAllocate(PDEVICE_OBJECT ParentDeviceObject, BOOLEAN IsServer,
 	*Channel = NULL;
 	if (kmcl_above_passive("VmbChannelAllocate"))
 		return STATUS_INVALID_DEVICE_STATE;
+	if (nt_alloc_fails("VmbChannelAllocate"))
+		return STATUS_INSUFFICIENT_RESOURCES;
 	ch = calloc(1, sizeof(*ch));
 	if (!ch)
 		return STATUS_INSUFFICIENT_RESOURCES;
@@ -200,6 +228,7 @@ NTSTATUS VmbChannelAllocate(PDEVICE_OBJECT ParentDeviceObject, BOOLEAN IsServer,
 	kmcl_out_init(ch);
 	kmcl_in_init(ch);
 	kmcl_lifecycle_init(ch);
+	kmcl_fault_init(ch);
 	registry_add(ch);
 	*Channel = kmcl_handle(ch);
 	return STATUS_SUCCESS;
@@ -233,6 +262,7 @@ VOID VmbChannelCleanup(VMBCHANNEL Channel)
 		return;
 	}
 	registry_remove(ch);
+	kmcl_fault_quiesce(ch);
 	kmcl_lifecycle_quiesce(ch);
 	kmcl_packets_destroy(ch);
 	if (ch->config.bus_handle)

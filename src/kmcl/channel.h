@@ -189,6 +189,9 @@ struct kmcl_channel {
 	_Atomic uint32_t close_causes; /* closes known of and not yet carried out */
 	_Atomic uint32_t enabling;     /* Enable requests posted and not done: InitSet is refused */
 	struct kmcl_event ev_open, ev_close, ev_connect;
+	struct kmcl_event ev_fault; /* injected */
+	struct nt_job fault_reset;
+	_Atomic bool resetting;
 	_Atomic uint32_t relid;
 
 	struct part_port port;
@@ -267,6 +270,7 @@ struct kmcl_channel {
 		struct nt_strand strand; /* passive delivery */
 		struct nt_job job;
 		struct nt_job pending;         /* waits for external data */
+		uint32_t pending_us;           /* so long */
 		KEVENT pending_end;            /* the channel closes */
 		struct kmcl_incoming *current; /* being delivered */
 		enum kmcl_again again;         /* of the ProcessPacket that runs */
@@ -458,8 +462,6 @@ bool kmcl_in_restore(struct kmcl_channel *ch, const struct vmbus_packet_in *pack
 /** An object with `size` bytes of a completion for `id`; NULL: no room. */
 struct kmcl_incoming *kmcl_in_restore_answer(struct kmcl_channel *ch, uint64_t id, const void *data,
 					     uint32_t size);
-/** How long external data that pends takes (kmcl_inject_pending). */
-uint32_t kmcl_pending_delay_us(void);
 /** Gives up what VmbChannelPacketGetExternalData built. */
 void kmcl_release_mdls(struct kmcl_incoming *in);
 /** Room for what VmbChannelPacketGetExternalData builds. */
@@ -489,6 +491,8 @@ void kmcl_restore_discard(struct kmcl_channel *ch);
 
 /* ---- life cycle (lifecycle.c, server.c, client.c) ---- */
 void kmcl_lifecycle_init(struct kmcl_channel *ch);
+/** Calls `fn` with the other end's channel while it cannot go. False: not in this process. */
+bool kmcl_channel_with_peer(struct kmcl_channel *ch, void (*fn)(struct kmcl_channel *peer));
 void kmcl_lifecycle_quiesce(struct kmcl_channel *ch);
 /** True: it was not queued, and is now. */
 static inline bool kmcl_event_post(struct kmcl_channel *ch, struct kmcl_event *event)

@@ -9,6 +9,7 @@
 #include <openkmcl_ext.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/inject.h"
 #include "kmcl/verifier.h"
 
 static void report_ended(VMBPACKETCOMPLETION handle, const char *function)
@@ -229,34 +230,17 @@ static NTSTATUS build_chain(struct kmcl_incoming *in)
 
 /* ---- fault injection: data that is not there yet ---- */
 
-static _Atomic uint32_t pend_every, pend_count, pend_delay_us;
-
-void kmcl_inject_pending(uint32_t every, uint32_t delay_us)
-{
-	atomic_store(&pend_count, 0);
-	atomic_store(&pend_delay_us, delay_us);
-	atomic_store(&pend_every, every);
-}
-
-uint32_t kmcl_pending_delay_us(void)
-{
-	return atomic_load_explicit(&pend_delay_us, memory_order_relaxed);
-}
-
-static bool pends_now(void)
-{
-	uint32_t every = atomic_load_explicit(&pend_every, memory_order_relaxed);
-
-	return every && (atomic_fetch_add(&pend_count, 1) + 1) % every == 0;
-}
-
 /* Only a packet that is being delivered can come back, and it pends once. */
 static bool pend(struct kmcl_incoming *in)
 {
-	if (in->pended || !in_line(in) || !pends_now())
+	struct kmcl_channel *ch = in->channel;
+
+	if (!kmcl_faults(KMCL_FAULT_PEND) || in->pended || !in_line(in) ||
+	    !kmcl_fault_hits(KMCL_FAULT_PEND, ch->driver, "VmbChannelPacketGetExternalData",
+			     &ch->in.pending_us))
 		return false;
 	in->pended = true;
-	in->channel->in.again = KMCL_AGAIN_PENDING;
+	ch->in.again = KMCL_AGAIN_PENDING;
 	return true;
 }
 
@@ -279,7 +263,9 @@ NTSTATUS VmbChannelPacketGetExternalData(VMBPACKETCOMPLETION PacketCompletionCon
 	if (!in->mdl) {
 		if (pend(in))
 			return STATUS_PENDING;
-		status = build_chain(in);
+		status = kmcl_fault_alloc(in->channel, "VmbChannelPacketGetExternalData")
+				 ? STATUS_INSUFFICIENT_RESOURCES
+				 : build_chain(in);
 	}
 	if (NT_SUCCESS(status))
 		*Mdl = in->mdl;

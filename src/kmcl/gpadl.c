@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/inject.h"
 #include "kmcl/verifier.h"
 
 #define STATE_CALLBACKS                                                           \
@@ -117,7 +118,8 @@ static NTSTATUS ready_to_create(struct kmcl_channel *ch)
 static NTSTATUS create(struct kmcl_channel *ch, const struct ranges *r, bool read_only,
 		       PUINT32 handle)
 {
-	struct kmcl_gpadl *g = calloc(1, sizeof(*g));
+	struct kmcl_gpadl *g =
+		kmcl_fault_alloc(ch, "VmbChannelCreateGpadl*") ? NULL : calloc(1, sizeof(*g));
 	int error;
 
 	if (!g)
@@ -392,7 +394,7 @@ NTSTATUS VmbChannelMapGpadl(VMBCHANNEL Channel, UINT32 Flags, UINT32 GpadlHandle
 		return error == -EBUSY    ? STATUS_SHARING_VIOLATION
 		       : error == -ENOENT ? STATUS_INVALID_PARAMETER_3
 					  : STATUS_INSUFFICIENT_RESOURCES;
-	g = calloc(1, sizeof(*g));
+	g = kmcl_fault_alloc(ch, "VmbChannelMapGpadl") ? NULL : calloc(1, sizeof(*g));
 	if (!g) {
 		part_server_gpadl_unpin(ch->offer, GpadlHandle);
 		status = STATUS_INSUFFICIENT_RESOURCES;

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/inject.h"
 #include "kmcl/verifier.h"
 #include "partition/capture.h"
 
@@ -327,7 +328,7 @@ static enum next next_packet(struct kmcl_channel *ch, bool at_passive, bool give
 static void pending_job(struct nt_job *job)
 {
 	struct kmcl_channel *ch = CONTAINING_RECORD(job, struct kmcl_channel, in.pending);
-	LARGE_INTEGER delay = {.QuadPart = -10ll * kmcl_pending_delay_us()};
+	LARGE_INTEGER delay = {.QuadPart = -10ll * ch->in.pending_us};
 
 	if (delay.QuadPart)
 		KeWaitForSingleObject(&ch->in.pending_end, Executive, KernelMode, FALSE, &delay);
@@ -366,6 +367,8 @@ static bool deliver_one(struct kmcl_channel *ch, struct kmcl_incoming *in)
 	VMBPACKETCOMPLETION handle;
 	struct kmcl_frame frame;
 
+	if (atomic_load_explicit(&kmcl_fault_kinds, memory_order_relaxed))
+		kmcl_fault_traffic(ch);
 	ch->in.current = in;
 	ch->in.again = KMCL_AGAIN_NONE;
 	handle = kmcl_delivery_begin(in);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/inject.h"
 
 enum request_type {
 	REQUEST_ENABLE,
@@ -57,7 +58,7 @@ void kmcl_close_done(struct kmcl_channel *ch)
 
 bool kmcl_session_prepare(struct kmcl_channel *ch)
 {
-	if (!kmcl_in_prepare(ch))
+	if (kmcl_fault_alloc(ch, "the opening of a channel") || !kmcl_in_prepare(ch))
 		return false;
 	if (kmcl_out_prepare(ch))
 		return true;

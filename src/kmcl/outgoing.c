@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/inject.h"
 #include "partition/capture.h"
 #include "vmbus/wire.h"
 
@@ -462,9 +463,27 @@ static void bounced_ahead(struct kmcl_channel *ch, bool held)
 		atomic_fetch_sub_explicit(&ch->out.finishing, 1, memory_order_release);
 }
 
+/* Before the lock is taken, since a fault is told in the log. True: the ring is to seem full. */
+static bool seems_full(struct kmcl_channel *ch, const char *function)
+{
+	if (!atomic_load_explicit(&kmcl_fault_kinds, memory_order_relaxed))
+		return false;
+	kmcl_fault_traffic(ch);
+	return kmcl_fault_hits(KMCL_FAULT_ROOM, ch->driver, function, NULL);
+}
+
+/* The dispatcher looks whether there is room, as it would if the ring had been full. */
+static void look_later(struct kmcl_channel *ch, struct after *a)
+{
+	kmcl_count(&ch->counters.no_room, 1);
+	atomic_store_explicit(&ch->out.waiting, 1, memory_order_relaxed);
+	a->kick = true;
+}
+
 NTSTATUS kmcl_out_send(struct kmcl_packet *p, const void *payload, uint32_t size)
 {
 	struct kmcl_channel *ch = p->channel;
+	bool full = seems_full(ch, "VmbPacketSend*");
 	bool held = bounce_ahead(ch, p);
 	enum place placed = PLACE_WAIT;
 	struct after a;
@@ -477,7 +496,7 @@ NTSTATUS kmcl_out_send(struct kmcl_packet *p, const void *payload, uint32_t size
 		status = STATUS_DEVICE_REMOVED;
 	} else {
 		if (direct(ch))
-			placed = place(ch, p, payload, size);
+			placed = full ? PLACE_RING_FULL : place(ch, p, payload, size);
 		switch (placed) {
 		case PLACE_DONE:
 			publish(ch, &a);
@@ -490,7 +509,9 @@ NTSTATUS kmcl_out_send(struct kmcl_packet *p, const void *payload, uint32_t size
 		case PLACE_RING_FULL:
 		case PLACE_WAIT:
 			enqueue(ch, p, payload, size);
-			if (flowing(ch))
+			if (full)
+				look_later(ch, &a);
+			else if (flowing(ch))
 				drain_locked(ch, &a);
 			break;
 		}
@@ -508,6 +529,7 @@ NTSTATUS kmcl_out_send(struct kmcl_packet *p, const void *payload, uint32_t size
 NTSTATUS kmcl_out_place_now(struct kmcl_packet *p, const void *payload, uint32_t size)
 {
 	struct kmcl_channel *ch = p->channel;
+	bool full = seems_full(ch, "VmbChannelSendSynchronousRequest");
 	NTSTATUS status = STATUS_BUFFER_OVERFLOW;
 	bool held = bounce_ahead(ch, p);
 	struct after a;
@@ -517,7 +539,7 @@ NTSTATUS kmcl_out_place_now(struct kmcl_packet *p, const void *payload, uint32_t
 	keep_order(ch, p);
 	if (refused(ch)) {
 		status = STATUS_DEVICE_REMOVED;
-	} else if (direct(ch)) {
+	} else if (direct(ch) && !full) {
 		switch (place(ch, p, payload, size)) {
 		case PLACE_DONE:
 			publish(ch, &a);
@@ -555,6 +577,7 @@ static enum vmbus_ring_result write_now(struct kmcl_channel *ch, const void *pay
 
 NTSTATUS kmcl_out_send_now(struct kmcl_channel *ch, const void *payload, uint32_t size)
 {
+	bool full = seems_full(ch, "VmbChannelSendSynchronousRequest");
 	NTSTATUS status = STATUS_BUFFER_OVERFLOW;
 	struct after a;
 
@@ -562,7 +585,7 @@ NTSTATUS kmcl_out_send_now(struct kmcl_channel *ch, const void *payload, uint32_
 	spin_lock(&ch->out.lock);
 	if (refused(ch)) {
 		status = STATUS_DEVICE_REMOVED;
-	} else if (direct(ch) && write_now(ch, payload, size) == VMBUS_RING_OK) {
+	} else if (direct(ch) && !full && write_now(ch, payload, size) == VMBUS_RING_OK) {
 		kmcl_count(&ch->counters.packets_sent, 1);
 		kmcl_count(&ch->counters.bytes_sent, size);
 		publish(ch, &a);
@@ -613,6 +636,8 @@ static uint32_t fitting(struct kmcl_channel *ch, uint32_t size)
 void kmcl_out_answer(struct kmcl_channel *ch, struct kmcl_incoming *in, const void *data,
 		     uint32_t size)
 {
+	bool full = kmcl_faults(KMCL_FAULT_ROOM) &&
+		    kmcl_fault_hits(KMCL_FAULT_ROOM, ch->driver, "VmbChannelPacketComplete", NULL);
 	bool written = true;
 	struct after a;
 
@@ -620,7 +645,8 @@ void kmcl_out_answer(struct kmcl_channel *ch, struct kmcl_incoming *in, const vo
 	spin_lock(&ch->out.lock);
 	if (ch->out.live) {
 		size = fitting(ch, size);
-		written = !ch->out.answers && place_answer(ch, in, data, size) != PLACE_RING_FULL;
+		written = !full && !ch->out.answers &&
+			  place_answer(ch, in, data, size) != PLACE_RING_FULL;
 		if (written) {
 			publish(ch, &a);
 		} else {
@@ -633,7 +659,10 @@ void kmcl_out_answer(struct kmcl_channel *ch, struct kmcl_incoming *in, const vo
 			else
 				ch->out.answers = in;
 			ch->out.answers_tail = in;
-			drain_locked(ch, &a);
+			if (full)
+				look_later(ch, &a);
+			else
+				drain_locked(ch, &a);
 		}
 	}
 	spin_unlock(&ch->out.lock);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/inject.h"
 #include "kmcl/verifier.h"
 
 static VOID default_routine(VMBPACKET packet, NTSTATUS status, PVOID buffer, UINT32 size)
@@ -157,7 +158,7 @@ VMBPACKET VmbPacketAllocate(VMBCHANNEL Channel)
 	struct kmcl_channel *ch = kmcl_channel_of(Channel);
 	struct kmcl_packet *p;
 
-	if (!ch)
+	if (!ch || kmcl_fault_alloc(ch, "VmbPacketAllocate"))
 		return NULL;
 	p = kmcl_packet_alloc(ch, true);
 	if (p)

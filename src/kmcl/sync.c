@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kmcl/channel.h"
+#include "kmcl/inject.h"
 #include "kmcl/verifier.h"
 
 struct kmcl_sync {
@@ -160,7 +161,9 @@ static bool would_hang(struct kmcl_channel *ch)
 static NTSTATUS send_waiting(struct kmcl_channel *ch, struct kmcl_sync *s, const void *buffer,
 			     uint32_t size, PMDL mdl, bool wait, PLARGE_INTEGER timeout)
 {
-	struct kmcl_packet *p = kmcl_packet_alloc(ch, false);
+	struct kmcl_packet *p = kmcl_fault_alloc(ch, "VmbChannelSendSynchronousRequest")
+					? NULL
+					: kmcl_packet_alloc(ch, false);
 	bool immediate = timeout && timeout->QuadPart == 0;
 	NTSTATUS status = STATUS_SUCCESS;
 
