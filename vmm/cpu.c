@@ -210,17 +210,18 @@ int cpu_prepare(struct processor *p, uint64_t entry)
 
 static void read_crash(struct processor *p)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry[CRASH_MSRS];
-	} msrs = {.head.nmsrs = CRASH_MSRS};
+	union {
+		struct kvm_msrs msrs;
+		uint8_t room[sizeof(struct kvm_msrs) + CRASH_MSRS * sizeof(struct kvm_msr_entry)];
+	} crash = {.room = {0}};
 	uint64_t values[CRASH_MSRS];
 
+	crash.msrs.nmsrs = CRASH_MSRS;
 	for (uint32_t i = 0; i < CRASH_MSRS; i++)
-		msrs.entry[i].index = CRASH_MSR + i;
-	ioctl(p->fd, KVM_GET_MSRS, &msrs);
+		crash.msrs.entries[i].index = CRASH_MSR + i;
+	ioctl(p->fd, KVM_GET_MSRS, &crash);
 	for (uint32_t i = 0; i < CRASH_MSRS; i++)
-		values[i] = msrs.entry[i].data;
+		values[i] = crash.msrs.entries[i].data;
 	machine_crash(p->vm, values);
 }
 

@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "partition/dispatch.h"
 #include "vmbus/shared_copy.h"
 
 #define MSR_VP_INDEX  0x40000002u
@@ -643,7 +644,7 @@ static int start(struct kvm_transport *t)
 	if (!error)
 		error = make_lines(t);
 	if (!error)
-		error = -pthread_create(&t->thread, NULL, watch_events, t);
+		error = part_thread_create(&t->thread, watch_events, t, "kmcl-kvm");
 	t->running = !error;
 	return error;
 }
