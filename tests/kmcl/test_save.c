@@ -26,11 +26,19 @@ static struct rig *busy(struct kt_bus *bus, unsigned int placed, unsigned int qu
 	return r;
 }
 
+static uint64_t number_of(const struct kt_chan *c, uint32_t i)
+{
+	uint64_t n;
+
+	memcpy(&n, c->packets[i].prefix, sizeof(n));
+	return n;
+}
+
 static void answer_all(struct rig *r)
 {
 	KT_WAIT(r->pair.client->packet_count == r->sent);
 	for (uint32_t i = 0; i < r->sent; i++) {
-		uint32_t n = *(uint32_t *)r->pair.client->packets[i].prefix;
+		uint32_t n = (uint32_t)number_of(r->pair.client, i);
 		uint32_t answer = answer_to(n);
 
 		assert_int_equal(n, i);
@@ -874,8 +882,8 @@ static void inv_077_ddi_062_state_that_version_1_wrote_is_still_read(void **stat
 	VmbChannelStart(server->h);
 	assert_int_equal(VmbChannelEnable(client->h), STATUS_SUCCESS);
 	KT_WAIT(client->packet_count == 2);
-	assert_int_equal(*(uint64_t *)client->packets[0].prefix, 1);
-	assert_int_equal(*(uint64_t *)client->packets[1].prefix, 2);
+	assert_int_equal(number_of(client, 0), 1);
+	assert_int_equal(number_of(client, 1), 2);
 	/* this version writes what it reads */
 	if (golden[4] == 1) {
 		assert_int_equal(now_size, size);
