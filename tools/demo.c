@@ -230,14 +230,10 @@ static bool run_demo(struct settings *s, struct source *sources, size_t count, s
 static int demo_command(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"input", required_argument, NULL, 'i'},
-		{"json", no_argument, NULL, 'j'},
-		{"size", required_argument, NULL, 's'},
-		{"drivers", required_argument, NULL, 'd'},
-		{"client", required_argument, NULL, 'k'},
-		{"capture", required_argument, NULL, 'c'},
-		{"limit", required_argument, NULL, 'l'},
-		{NULL, 0, NULL, 0},
+		{"input", required_argument, NULL, 'i'},  {"json", no_argument, NULL, 'j'},
+		{"size", required_argument, NULL, 's'},   {"drivers", required_argument, NULL, 'd'},
+		{"client", required_argument, NULL, 'k'}, {"capture", required_argument, NULL, 'c'},
+		{"limit", required_argument, NULL, 'l'},  {NULL, 0, NULL, 0},
 	};
 	struct settings s = {.megabytes = 256, .client = "echo_vsc.so"};
 	struct source sources[2];

@@ -46,8 +46,8 @@ struct vmbus_client {
 	uint32_t unswept; /* operations since the last sweep */
 	uint32_t slot_count;
 	uint32_t channel_count;
-	uint32_t live;      /* of them with an id: no orphans */
-	uint32_t free_slot; /* none below it */
+	uint32_t live;                 /* of them with an id: no orphans */
+	uint32_t free_slot;            /* none below it */
 	struct client_channel **slots; /* twice the limit: ended connections leave orphans */
 	struct client_channel *by_relid[VMBUS_MAX_CHANNEL + 1];
 	struct vmbus_gpadl_table gpadls;

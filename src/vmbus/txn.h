@@ -37,10 +37,10 @@ struct vmbus_txn_slot {
 struct vmbus_txn_table {
 	struct vmbus_txn_slot *slots;
 	uint32_t count;
-	uint32_t used; /* slots ever taken, from the end; the others were not touched */
+	uint32_t used;  /* slots ever taken, from the end; the others were not touched */
 	uint32_t first; /* generation of a slot at its first use */
-	uint32_t free; /* slot number + 1, 0: full */
-	uint32_t live; /* live and abandoned */
+	uint32_t free;  /* slot number + 1, 0: full */
+	uint32_t live;  /* live and abandoned */
 	uint64_t dropped;
 };
 

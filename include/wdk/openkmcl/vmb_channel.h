@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/** @file The DDI: channels, their life and configuration. Drivers include
- * <vmbuskernelmodeclientlibapi.h>, which says how to read the comments. */
+/**
+ * @file
+ * The DDI: channels, their life and configuration. Drivers include
+ * <vmbuskernelmodeclientlibapi.h>, which says how to read the comments.
+ */
 #ifndef OPENKMCL_VMB_CHANNEL_H
 #define OPENKMCL_VMB_CHANNEL_H
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/** @file The DDI: the tables that a driver can query for. Drivers include
- * <vmbuskernelmodeclientlibapi.h>, which says how to read the comments. */
+/**
+ * @file
+ * The DDI: the tables that a driver can query for. Drivers include
+ * <vmbuskernelmodeclientlibapi.h>, which says how to read the comments.
+ */
 #ifndef OPENKMCL_VMB_INTERFACE_H
 #define OPENKMCL_VMB_INTERFACE_H
 

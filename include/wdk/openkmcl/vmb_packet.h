@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/** @file The DDI: incoming and outgoing packets. Drivers include
- * <vmbuskernelmodeclientlibapi.h>, which says how to read the comments. */
+/**
+ * @file
+ * The DDI: incoming and outgoing packets. Drivers include
+ * <vmbuskernelmodeclientlibapi.h>, which says how to read the comments.
+ */
 #ifndef OPENKMCL_VMB_PACKET_H
 #define OPENKMCL_VMB_PACKET_H
 

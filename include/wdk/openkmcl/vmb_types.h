@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/** @file The DDI's handles, flags and callbacks. Drivers include
- * <vmbuskernelmodeclientlibapi.h>, which says how to read the comments. */
+/**
+ * @file
+ * The DDI's handles, flags and callbacks. Drivers include
+ * <vmbuskernelmodeclientlibapi.h>, which says how to read the comments.
+ */
 #ifndef OPENKMCL_VMB_TYPES_H
 #define OPENKMCL_VMB_TYPES_H
 

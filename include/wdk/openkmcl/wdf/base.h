@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file Handles and small types of the framework. */
+/**
+ * @file
+ * Handles and small types of the framework.
+ */
 #ifndef OPENKMCL_WDF_BASE_H
 #define OPENKMCL_WDF_BASE_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file The driver object. */
+/**
+ * @file
+ * The driver object.
+ */
 #ifndef OPENKMCL_WDF_DRIVER_H
 #define OPENKMCL_WDF_DRIVER_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file Memory, lookaside lists, strings and collections as objects. <= DISPATCH_LEVEL. */
+/**
+ * @file
+ * Memory, lookaside lists, strings and collections as objects. <= DISPATCH_LEVEL.
+ */
 #ifndef OPENKMCL_WDF_MEMORY_H
 #define OPENKMCL_WDF_MEMORY_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file I/O queues. <= DISPATCH_LEVEL unless said otherwise. */
+/**
+ * @file
+ * I/O queues. <= DISPATCH_LEVEL unless said otherwise.
+ */
 #ifndef OPENKMCL_WDF_QUEUE_H
 #define OPENKMCL_WDF_QUEUE_H
 

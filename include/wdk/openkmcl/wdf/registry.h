@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file Keys as objects: the driver's own key and its Parameters (see zw.h). PASSIVE_LEVEL. */
+/**
+ * @file
+ * Keys as objects: the driver's own key and its Parameters (see zw.h). PASSIVE_LEVEL.
+ */
 #ifndef OPENKMCL_WDF_REGISTRY_H
 #define OPENKMCL_WDF_REGISTRY_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/** @file I/O targets: the next device of the stack, or another device. */
+/**
+ * @file
+ * I/O targets: the next device of the stack, or another device.
+ */
 #ifndef OPENKMCL_WDF_TARGET_H
 #define OPENKMCL_WDF_TARGET_H
 
