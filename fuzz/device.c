@@ -94,12 +94,14 @@ static void asked_open(struct devices *d, struct device *v, const struct vmbus_s
 
 	check_open(d, v, a);
 	v->port = 0;
+	v->ring = UINT32_MAX;
 	/* A ring that is unwanted by now cannot be seen, and a device binds nothing for it. */
 	if (vmbus_server_gpadl(d->s, v->offer, a->open.ring_gpadl, &view) == VMBUS_OK) {
 		must(view.range_count == 1 && a->open.downstream_page >= 2 &&
 			     a->open.downstream_page + 2 <= view.page_count,
 		     "the shape of a ring");
 		bind(d, v, a->open.connection_id & VMBUS_PORT_MASK);
+		v->ring = a->open.ring_gpadl;
 	}
 	v->state = DEVICE_ASKED;
 }
@@ -120,6 +122,31 @@ static void asked_teardown(struct device *v, uint32_t id)
 	must(slot < DEVICE_GPADLS && v->gpadl[slot].state == DEVICE_GPADL_HELD,
 	     "the teardown of a GPADL that the device does not hold");
 	v->gpadl[slot].state = DEVICE_GPADL_TEARING;
+}
+
+/* Whether some other device has or had a GPADL of that id: the message does not tell whose it is.
+ */
+static bool others_had(const struct devices *d, const struct device *v, uint32_t id)
+{
+	for (unsigned int i = 0; i < DEVICES; i++) {
+		for (unsigned int g = 0; g < DEVICE_GPADLS && &d->device[i] != v; g++) {
+			if (d->device[i].gpadl[g].id == id)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* The memory is the client's again, so no device may be using it as its rings. */
+static void check_torn_down(const struct devices *d, uint32_t id)
+{
+	for (unsigned int i = 0; i < DEVICES; i++) {
+		const struct device *v = &d->device[i];
+
+		must(!in_use(v) || v->ring != id || !vmbus_server_channel_id(d->s, v->offer) ||
+			     others_had(d, v, id),
+		     "a ring is given back while it is in use");
+	}
 }
 
 /* The question as the device sees it; what it may not be asked ends the run. */
@@ -239,6 +266,8 @@ void devices_take(struct devices *d, unsigned int most)
 			must(a.message.vp < d->vps && a.message.sint < VMBUS_SINT_COUNT,
 			     "a message to a VP or SINT that does not exist");
 			trace_message("server posts", a.message.data, a.message.size);
+			if (vmbus_get32(a.message.data) == VMBUS_MSG_GPADL_TORNDOWN && !d->lawless)
+				check_torn_down(d, vmbus_get32(a.message.data + 8));
 			d->posted(d->ctx, &a);
 			continue;
 		}
@@ -300,8 +329,10 @@ void devices_reset(struct devices *d)
 		must(d->s->sorted[i]->state != CHANNEL_OPENING_RELEASED,
 		     "a reset waits for an open");
 	for (unsigned int i = 0; i < DEVICES; i++) {
-		if (d->device[i].state == DEVICE_ASKED)
-			d->device[i].port = 0;
+		if (d->device[i].state != DEVICE_ASKED)
+			continue;
+		d->device[i].port = 0;
+		d->device[i].ring = UINT32_MAX;
 	}
 }
 

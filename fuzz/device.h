@@ -32,6 +32,7 @@ struct device {
 	enum device_state state;
 	vmbus_offer_id offer;
 	uint32_t port; /* bound from ASKED to CLOSING, 0: none */
+	uint32_t ring; /* the GPADL that the rings of that time are in */
 	struct {
 		enum device_gpadl_state state;
 		uint32_t id;

@@ -693,12 +693,19 @@ void channel_disconnect(struct vmbus_server *s, struct channel *ch, bool reset)
 
 /* ---- the device's answers ---- */
 
-/* The device has caught up with a reset; an open that waited for that is put to it now. */
+/* The device has caught up with a reset; an open that waited for that is put to it now, unless the
+ * client has meanwhile taken its ring back or given its port to another channel. */
 static void lag_ended(struct vmbus_server *s, struct channel *ch)
 {
 	ch->lag = LAG_NONE;
-	if (ch->state == CHANNEL_OPENING && ch->waiting)
+	if (ch->state != CHANNEL_OPENING || !ch->waiting)
+		return;
+	if (request_valid(s, ch, &ch->open)) {
 		ask_device(s, ch);
+		return;
+	}
+	ch->waiting = false;
+	opening_ended(s, ch, VMBUS_STATUS_FAILURE);
 }
 
 static void lagging_open_done(struct vmbus_server *s, struct channel *ch, uint32_t status)

@@ -162,13 +162,16 @@ static void field_002_counts_that_the_header_does_not_hold(void **state)
 			assert_int_equal(vmbus_packet_gpa_direct(&g->p, UINT32_MAX, &it),
 					 VMBUS_RING_BAD_PACKET);
 		}
-		/* packets that are something else have no ranges at all */
-		assert_int_equal(rig_write(g, payload, 32), VMBUS_RING_OK);
-		vmbus_ring_publish(&g->w);
-		assert_int_equal(rig_read(g), VMBUS_RING_OK);
+		/* Packets that are something else have no ranges at all, though their payload lies
+		 * where ranges would and looks like some: one range of 4 bytes, one page. */
+		static const uint64_t like_ranges[3] = {1ull << 32, 4, 0x77};
 		struct vmbus_gpa_range_iter it;
 		struct vmbus_transfer t;
 
+		rig_at(g, 0, 0);
+		assert_int_equal(rig_write(g, like_ranges, sizeof(like_ranges)), VMBUS_RING_OK);
+		vmbus_ring_publish(&g->w);
+		assert_int_equal(rig_read(g), VMBUS_RING_OK);
 		assert_int_equal(vmbus_packet_transfer(&g->p, 10, &t), VMBUS_RING_BAD_PACKET);
 		assert_int_equal(vmbus_packet_gpa_direct(&g->p, 10, &it), VMBUS_RING_BAD_PACKET);
 	}

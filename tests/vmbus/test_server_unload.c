@@ -200,6 +200,63 @@ static void field_005_reset_again_while_the_device_lags(void **state)
 	open_channel(t, 0);
 }
 
+/* Found by fuzz_server: the ring of an open that waits is not in use and may go; the device was
+ * then asked to open on it. */
+static void ctl_064_an_open_that_waited_lost_its_ring(void **state)
+{
+	struct bench *t = *state;
+
+	connect_with(t, GOOD, 0, 1);
+	ask_open(t, 0);
+	vmbus_server_reset(t->s);
+	expect_device(t, VMBUS_SERVER_GPADL_TEARDOWN, 0);
+	vmbus_server_gpadl_released(t->s, t->offer[0], 100);
+	expect(t, VMBUS_SERVER_DISCONNECTED);
+	negotiate(t, GOOD, 0);
+	request_offers(t, 1);
+	make_gpadl(t, 0, 100, 8);
+	post(t, raw_open(1, 5, 100, 1, 4)); /* waits for the answer to the first */
+	post(t, raw_gpadl_teardown(1, 100));
+	expect_device(t, VMBUS_SERVER_GPADL_TEARDOWN, 0);
+	vmbus_server_gpadl_released(t->s, t->offer[0], 100);
+	expect_post(t, raw_torndown(100));
+	vmbus_server_open_done(t->s, t->offer[0], 0xc0000001);
+	expect_post(t, raw_open_result(1, 5, 0x8000ffff));
+	expect_none(t);
+	open_channel(t, 0);
+}
+
+/* The same with the event port that the client chose. */
+static void ctl_079_an_open_that_waited_lost_its_port(void **state)
+{
+	struct bench *t = *state;
+	struct raw waits = raw_open(1, 5, 100, 1, 4), other = raw_open(2, 6, 101, 1, 4);
+
+	waits.n = other.n = 156;
+	put32(&waits, 148, 0x3333);
+	put16(&waits, 152, 9);
+	put32(&other, 148, 0x3333);
+	put16(&other, 152, 10);
+	connect_with(t, 0x60000, 1, 2);
+	make_gpadl(t, 0, 100, 8);
+	post(t, waits);
+	expect_device(t, VMBUS_SERVER_OPEN, 0);
+	vmbus_server_reset(t->s);
+	expect_device(t, VMBUS_SERVER_GPADL_TEARDOWN, 0);
+	vmbus_server_gpadl_released(t->s, t->offer[0], 100);
+	expect(t, VMBUS_SERVER_DISCONNECTED);
+	negotiate(t, 0x60000, 1);
+	request_offers(t, 2);
+	make_gpadl(t, 0, 100, 8);
+	make_gpadl(t, 1, 101, 8);
+	post(t, waits);
+	post(t, other);
+	expect_device(t, VMBUS_SERVER_OPEN, 1);
+	vmbus_server_open_done(t->s, t->offer[0], 0xc0000001);
+	expect_post(t, raw_open_result(1, 5, 0x8000ffff));
+	expect_none(t);
+}
+
 static void reset_drops_messages_and_keeps_what_devices_must_hear(void **state)
 {
 	struct bench *t = *state;
@@ -488,6 +545,8 @@ int main(void)
 		T(ctl_104_a_contact_replaces_an_unload),
 		T(ctl_105_field_005_reset_does_not_wait_for_an_open),
 		T(field_005_reset_again_while_the_device_lags),
+		T(ctl_064_an_open_that_waited_lost_its_ring),
+		T(ctl_079_an_open_that_waited_lost_its_port),
 		T(reset_drops_messages_and_keeps_what_devices_must_hear),
 		T(reset_while_connecting_ignores_the_late_answer),
 		T(ctl_107_pause_is_silence_and_resume_keeps_the_order),
