@@ -8,55 +8,71 @@
 #include "kmcl/channel.h"
 #include "kmcl/verifier.h"
 
-/* A wait for the driver, reported once when it has taken too long. */
+#define TELL_MS 5000u
+
+/* A wait for the driver: told of every few seconds, and reported once when it has taken too long.
+ */
 struct patience {
 	uint64_t began_ms;
-	bool told;
+	uint64_t told_ms; /* after the beginning */
+	bool reported;
 };
+
+static uint64_t now_ms(void)
+{
+	return KeQueryInterruptTime() / 10000;
+}
 
 static struct patience patience_begin(void)
 {
-	return (struct patience){.began_ms = KeQueryInterruptTime() / 10000};
+	return (struct patience){.began_ms = now_ms()};
 }
 
-/* Waits for in.drained until there is something to tell. True: it is time to. */
-static bool patience_ends(struct kmcl_channel *ch, struct patience *p, uint64_t *waited_ms)
+static uint64_t patience_left(const struct patience *p, uint64_t waited_ms)
 {
+	uint64_t next = p->told_ms + TELL_MS;
 	uint32_t most = kmcl_verifier_suspend_ms();
-	LARGE_INTEGER slice;
 
-	*waited_ms = KeQueryInterruptTime() / 10000 - p->began_ms;
-	if (!p->told && *waited_ms >= most) {
-		p->told = true;
-		return true;
-	}
-	slice.QuadPart =
-		-10000ll * (p->told || most - *waited_ms > 5000 ? 5000 : most - *waited_ms);
-	KeWaitForSingleObject(&ch->in.drained, Executive, KernelMode, FALSE, &slice);
-	return false;
+	if (kmcl_verify() && !p->reported && most < next)
+		next = most;
+	return next > waited_ms ? next - waited_ms : 0;
 }
 
-static void report_waiting(struct kmcl_channel *ch, const char *rule, const char *what,
-			   uint64_t waited_ms)
+static void report(struct kmcl_channel *ch, struct patience *p, const char *rule, const char *what,
+		   uint64_t waited_ms)
 {
-	if (kmcl_verify())
-		kmcl_violation(ch, rule, "a suspend waits since %llu ms for %s",
-			       (unsigned long long)waited_ms, what);
-	else
+	if (waited_ms >= p->told_ms + TELL_MS) {
+		p->told_ms = waited_ms;
 		kmcl_log_channel(ch, KMCL_LOG_WARNING, "waiting since %llu ms for %s",
 				 (unsigned long long)waited_ms, what);
+	}
+	if (kmcl_verify() && !p->reported && waited_ms >= kmcl_verifier_suspend_ms()) {
+		p->reported = true;
+		kmcl_violation(ch, rule, "a suspend waits since %llu ms for %s",
+			       (unsigned long long)waited_ms, what);
+	}
+}
+
+/* Waits for in.drained as long as nothing is to be told, then tells it. */
+static void wait_patiently(struct kmcl_channel *ch, struct patience *p, const char *rule,
+			   const char *what)
+{
+	uint64_t left = patience_left(p, now_ms() - p->began_ms);
+	LARGE_INTEGER slice = {.QuadPart = -10000ll * (int64_t)left};
+
+	if (left)
+		KeWaitForSingleObject(&ch->in.drained, Executive, KernelMode, FALSE, &slice);
+	else
+		report(ch, p, rule, what, now_ms() - p->began_ms);
 }
 
 void kmcl_in_stop(struct kmcl_channel *ch)
 {
 	struct patience patience = patience_begin();
-	uint64_t waited_ms;
 
-	while (kmcl_in_halt(ch)) {
-		if (patience_ends(ch, &patience, &waited_ms))
-			report_waiting(ch, "callback-at-suspend",
-				       "EvtVmbChannelProcessPacket to return", waited_ms);
-	}
+	while (kmcl_in_halt(ch))
+		wait_patiently(ch, &patience, "callback-at-suspend",
+			       "EvtVmbChannelProcessPacket to return");
 }
 
 /* The packets that the driver has, by their handles. Under in.lock. */
@@ -77,7 +93,6 @@ static void name_outstanding(struct kmcl_channel *ch, char *text, size_t size)
 void kmcl_in_wait_outstanding(struct kmcl_channel *ch)
 {
 	struct patience patience = patience_begin();
-	uint64_t waited_ms;
 	char text[256];
 	uint32_t left;
 
@@ -90,7 +105,6 @@ void kmcl_in_wait_outstanding(struct kmcl_channel *ch)
 		spin_unlock(&ch->in.lock);
 		if (!left)
 			return;
-		if (patience_ends(ch, &patience, &waited_ms))
-			report_waiting(ch, "completion-at-suspend", text, waited_ms);
+		wait_patiently(ch, &patience, "completion-at-suspend", text);
 	}
 }

@@ -17,7 +17,7 @@ static void note_waits(void *ctx, enum kmcl_log_level level, const char *subsyst
 	    !strstr(text, "patient"))
 		return;
 	atomic_store(&channel_told, channel);
-	if (strstr(text, "incoming packets to be completed (2)"))
+	if (strstr(text, "2 packets to be completed: 0x"))
 		atomic_fetch_add(&told[0], 1);
 	if (strstr(text, "EvtVmbChannelProcessPacket to return"))
 		atomic_fetch_add(&told[1], 1);
