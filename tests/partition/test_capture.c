@@ -297,30 +297,40 @@ static void keeps_cause_before_effect(void **state)
 struct later {
 	struct part *part;
 	uint64_t time;
+	uint32_t number;
 };
 
 static void *record_later(void *arg)
 {
 	struct later *l = arg;
 
-	record_at(l->part, 1, 1, l->time);
+	record_at(l->part, l->number, l->number, l->time);
 	return NULL;
 }
 
-/* The times are in the future, so that the writer looks many times before it may write. */
+static void record_in_a_thread(struct later *l)
+{
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, record_later, l), 0);
+	pthread_join(thread, NULL);
+}
+
+/*
+ * The times are in the future, so that the writer looks many times before it may write. Threads
+ * that begin one after the other have lanes of their own.
+ */
 static void waits_for_what_may_come_before(void **state)
 {
 	struct part_capture *capture = open_capture(0);
 	struct part *part = make_part(capture);
 	uint64_t now = clock_now_ns();
-	struct later later = {part, now + 250000000};
+	struct later second = {part, now + 250000000, 1}, first = {part, now + 200000000, 0};
 	struct seen seen;
-	pthread_t other;
 
-	assert_int_equal(pthread_create(&other, NULL, record_later, &later), 0);
-	pthread_join(other, NULL);
+	record_in_a_thread(&second);
 	nap(20000000);
-	record_at(part, 0, 0, now + 200000000);
+	record_in_a_thread(&first);
 	nap(300000000);
 	part_destroy(part);
 	assert_int_equal(part_capture_close(capture, NULL), 0);
