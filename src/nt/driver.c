@@ -397,6 +397,10 @@ NTSTATUS nt_driver_load(const struct nt_driver_config *config, struct nt_driver 
 		*error = NULL;
 	if (!d)
 		return fail(error, STATUS_INSUFFICIENT_RESOURCES, sentence("out of memory"));
+	if (!nt_pool_start()) {
+		free_driver(d);
+		return fail(error, STATUS_INSUFFICIENT_RESOURCES, sentence("no thread"));
+	}
 	status = open_library(d, config, error);
 	if (NT_SUCCESS(status))
 		status = run_entry(d, error);

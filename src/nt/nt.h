@@ -129,6 +129,8 @@ struct nt_job {
 	void (*run)(struct nt_job *job);
 	struct nt_job *next;
 };
+/** Makes the pool's first thread, without which no job would run. False: it cannot be made. */
+bool nt_pool_start(void);
 /** Runs on a pool thread; the pool grows while its threads block. Does not allocate per job. */
 void nt_pool_submit(struct nt_job *job);
 

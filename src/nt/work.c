@@ -191,6 +191,13 @@ static void start_pool(void)
 	pthread_mutex_unlock(&pool.lock);
 }
 
+bool nt_pool_start(void)
+{
+	if (!atomic_load(&pool.keeper))
+		start_pool();
+	return atomic_load(&pool.keeper);
+}
+
 void nt_pool_submit(struct nt_job *job)
 {
 	struct nt_job *newest = atomic_load_explicit(&pool.submitted, memory_order_relaxed);

@@ -9,9 +9,14 @@
 #include "base/clock.h"
 #include "partition/internal.h"
 
+/* A state machine that gets no memory for what the peer said may have nobody to tell. */
 static void *allocator_alloc(void *ctx, size_t size)
 {
-	return calloc(1, size);
+	void *p = calloc(1, size);
+
+	if (!p)
+		KMCL_LOG_PEER(KMCL_LOG_ERROR, PART_SUBSYSTEM, 0, 0, "no memory: %zu bytes", size);
+	return p;
 }
 
 static void allocator_free(void *ctx, void *p, size_t size)
