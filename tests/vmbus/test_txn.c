@@ -256,6 +256,63 @@ static void ring_070_closing_ends_each_request_once(void **state)
 	}
 }
 
+/* Saved state: what was under way ends in another table, once, and no id is given out again. */
+static void field_028_ids_go_on_in_another_table(void **state)
+{
+	struct vmbus_txn_slot before[SLOTS], after[SLOTS];
+	struct vmbus_txn_table old, new;
+	uint64_t ids[4 * SLOTS], live[2], id;
+	unsigned int given = 0;
+
+	vmbus_txn_init(&old, before, SLOTS);
+	for (unsigned int i = 0; i < 2 * SLOTS; i++) {
+		assert_true(vmbus_txn_begin(&old, &owners[0], &ids[given++]));
+		assert_non_null(vmbus_txn_end(&old, ids[given - 1]));
+	}
+	for (unsigned int i = 0; i < 2; i++)
+		assert_true(vmbus_txn_begin(&old, &owners[i], &live[i]));
+	ids[given++] = live[0];
+	ids[given++] = live[1];
+	vmbus_txn_init(&new, after, SLOTS);
+	vmbus_txn_resume(&new, vmbus_txn_generation(&old));
+	for (unsigned int i = 0; i < 2; i++)
+		assert_true(vmbus_txn_restore(&new, live[i], &owners[i]));
+	assert_int_equal(vmbus_txn_outstanding(&new), 2);
+	/* Twice, of no slot, of no generation. */
+	assert_false(vmbus_txn_restore(&new, live[0], &owners[0]));
+	assert_false(vmbus_txn_restore(&new, 1ull << 32, &owners[0]));
+	assert_false(vmbus_txn_restore(&new, 1ull << 32 | (SLOTS + 1), &owners[0]));
+	assert_false(vmbus_txn_restore(&new, 1, &owners[0]));
+	assert_false(vmbus_txn_restore(&new, UINT64_MAX, &owners[0]));
+	assert_ptr_equal(vmbus_txn_end(&new, live[1]), &owners[1]);
+	assert_null(vmbus_txn_end(&new, live[1]));
+	for (unsigned int i = 0; i < SLOTS - 1; i++) {
+		assert_true(vmbus_txn_begin(&new, &owners[2], &id));
+		for (unsigned int k = 0; k < given; k++)
+			assert_true(ids[k] != id);
+	}
+	assert_ptr_equal(vmbus_txn_end(&new, live[0]), &owners[0]);
+}
+
+/* A generation that no table has had: the first one. */
+static void a_generation_out_of_range_begins_anew(void **state)
+{
+	struct vmbus_txn_slot slots[2][SLOTS];
+	struct vmbus_txn_table t, fresh;
+	uint64_t id, first;
+
+	vmbus_txn_init(&fresh, slots[0], SLOTS);
+	assert_true(vmbus_txn_begin(&fresh, &owners[0], &first));
+	vmbus_txn_init(&t, slots[1], SLOTS);
+	vmbus_txn_resume(&t, 0);
+	assert_true(vmbus_txn_begin(&t, &owners[0], &id));
+	assert_true(id == first);
+	assert_non_null(vmbus_txn_end(&t, id));
+	vmbus_txn_resume(&t, UINT32_MAX);
+	assert_true(vmbus_txn_begin(&t, &owners[0], &id));
+	assert_true(id == first);
+}
+
 static void a_table_without_slots_is_full(void **state)
 {
 	struct vmbus_txn_table t;
@@ -278,6 +335,8 @@ int main(void)
 		cmocka_unit_test(an_abandoned_id_is_not_given_out),
 		cmocka_unit_test(ring_069_a_full_table_says_try_again),
 		cmocka_unit_test(ring_070_closing_ends_each_request_once),
+		cmocka_unit_test(field_028_ids_go_on_in_another_table),
+		cmocka_unit_test(a_generation_out_of_range_begins_anew),
 		cmocka_unit_test(a_table_without_slots_is_full),
 	};
 
