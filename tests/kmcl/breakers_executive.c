@@ -146,6 +146,7 @@ static void release_foreign_mutex(void)
 	KeReleaseMutex(&mutex, FALSE);
 }
 
+#if !KT_SANITIZED /* whose shadow needs all addresses */
 static VOID nothing(PKDPC dpc, PVOID context, PVOID a, PVOID b)
 {
 	(void)dpc;
@@ -165,6 +166,7 @@ static void no_room_for_a_thread(void)
 	setrlimit(RLIMIT_AS, &limit);
 	KeInsertQueueDpc(&dpc, NULL, NULL);
 }
+#endif
 
 static void end_foreign_thread(void)
 {
@@ -319,7 +321,7 @@ const struct breaker executive_breakers[] = {
 	{"mdl", unlock_unlocked, "breaker", false, "MmUnlockPages+"},
 	{"mdl-leak", leave_mdl, "breaker", false, "nt_driver_unload+"},
 	{"mutex-owner", release_foreign_mutex, "breaker", false, "KeReleaseMutex+"},
-#if !KT_SANITIZED /* whose shadow needs all addresses */
+#if !KT_SANITIZED
 	{"no-thread", no_room_for_a_thread, "breaker", false, NULL},
 #endif
 	{"not-a-system-thread", end_foreign_thread, "breaker", false, NULL},
