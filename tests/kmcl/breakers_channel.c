@@ -40,7 +40,7 @@ static VMBPACKETCOMPLETION hold(void)
 	atomic_store(&p.server->mode, KT_HOLD);
 	s = kt_send_new(p.client);
 	assert_int_equal(kt_send_pattern(s, 64, 1, KT_WAITED), STATUS_SUCCESS);
-	KT_WAIT(atomic_load(&p.server->delivered) == 1);
+	KT_WAIT(p.server->packet_count == 1 && !atomic_load(&p.server->in_delivery));
 	return p.server->packets[0].handle;
 }
 

@@ -26,7 +26,7 @@ static void verify(enum kmcl_verifier_mode mode)
 
 	kmcl_verifier_get(&options);
 	options.mode = mode;
-	options.suspend_ms = 100;
+	options.suspend_ms = 500;
 	assert_int_equal(kmcl_verifier_set(&options), 0);
 }
 
