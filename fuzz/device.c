@@ -2,6 +2,7 @@
 #include "device.h"
 #include "vmbus/gparange.h"
 #include "vmbus/server_internal.h"
+#include "vmbus/server_save.h"
 
 void devices_check(const struct devices *d)
 {
@@ -271,6 +272,8 @@ void devices_take(struct devices *d, unsigned int most)
 			d->posted(d->ctx, &a);
 			continue;
 		}
+		if (a.type == VMBUS_SERVER_RESTORED)
+			continue;
 		if (a.type == VMBUS_SERVER_DISCONNECTED) {
 			d->disconnected(d->ctx);
 			continue;
@@ -368,6 +371,68 @@ void devices_offer(struct devices *d, const struct step *step)
 	memset(v, 0, sizeof(*v));
 	v->state = DEVICE_CLOSED;
 	v->offer = id;
+	v->offered = o;
+}
+
+static void come_back(struct devices *d, struct device *v, bool with_state, bool new_channel)
+{
+	struct vmbus_offer o = v->offered;
+
+	o.resume = with_state;
+	o.force_new = new_channel;
+	memset(v->gpadl, 0, sizeof(v->gpadl));
+	must(vmbus_server_offer(d->s, &o, NULL, &v->offer) == VMBUS_OK, "a device comes back");
+	v->state = DEVICE_CLOSED;
+	devices_check(d);
+}
+
+static void replace_server(struct devices *d, const struct vmbus_server_config *config)
+{
+	struct vmbus_saved_error error;
+	struct vmbus_server *s;
+	uint8_t *bytes;
+	size_t size;
+
+	must(vmbus_server_save(d->s, NULL, 0, &bytes, &size) == VMBUS_OK, "a server is saved");
+	vmbus_server_destroy(d->s);
+	if (vmbus_server_restore(config, bytes, size, &s, &error) != VMBUS_OK) {
+		fprintf(stderr, "%s: %s\n", error.field, error.why);
+		broken("what was saved is refused");
+	}
+	config->allocator.free(config->allocator.ctx, bytes, size);
+	d->s = s;
+	devices_check(d);
+}
+
+void devices_restore(struct devices *d, const struct vmbus_server_config *config,
+		     const struct step *step)
+{
+	TRACE("save and restore\n");
+	replace_server(d, config);
+	d->owed_count = 0;
+	d->restoring = true;
+	d->lawless = true;
+	for (unsigned int n = 0; n < DEVICES; n++) {
+		struct device *v = &d->device[n];
+
+		bool comes = v->state != DEVICE_NONE && !(step->b >> n & 1);
+
+		v->state = DEVICE_NONE;
+		v->offer = 0;
+		if (comes)
+			come_back(d, v, !(step->c >> n & 1), step->d >> n & 1);
+	}
+	if (!(step->a & 1))
+		devices_restored(d);
+}
+
+void devices_restored(struct devices *d)
+{
+	if (!d->restoring)
+		return;
+	d->restoring = false;
+	vmbus_server_restore_done(d->s);
+	devices_check(d);
 }
 
 void devices_revoke(struct devices *d, unsigned int n)

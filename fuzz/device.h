@@ -31,6 +31,7 @@ enum device_gpadl_state {
 struct device {
 	enum device_state state;
 	vmbus_offer_id offer;
+	struct vmbus_offer offered;
 	uint32_t port; /* bound from ASKED to CLOSING, 0: none */
 	uint32_t ring; /* the GPADL that the rings of that time are in */
 	struct {
@@ -45,8 +46,9 @@ struct devices {
 	struct device device[DEVICES];
 	struct vmbus_server_action owed[DEVICE_OWED]; /* questions that wait for their answer */
 	unsigned int owed_count;
-	bool prompt;  /* whatever can be answered at once is */
-	bool lawless; /* answers were given that nobody asked for: they may pass for others */
+	bool prompt;    /* whatever can be answered at once is */
+	bool restoring; /* devices may still claim what was saved */
+	bool lawless;   /* answers were given that nobody asked for: they may pass for others */
 	void (*posted)(void *ctx, const struct vmbus_server_action *a);
 	void (*disconnected)(void *ctx);
 	void *ctx;
@@ -63,6 +65,14 @@ void devices_answer_unasked(struct devices *d, const struct step *step);
 
 void devices_reset(struct devices *d);
 void devices_offer(struct devices *d, const struct step *step);
+/*
+ * Saves the server and puts another in its place, made of what was saved. Some devices come back,
+ * with their state or without. What the old server's devices owed is forgotten, as they are.
+ */
+void devices_restore(struct devices *d, const struct vmbus_server_config *config,
+		     const struct step *step);
+/* No more devices come back. */
+void devices_restored(struct devices *d);
 void devices_revoke(struct devices *d, unsigned int n);
 /* Looks at everything that can be looked at. */
 void devices_query(const struct devices *d);

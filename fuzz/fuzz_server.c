@@ -13,6 +13,7 @@
 
 struct bench {
 	struct fuzz_heap heap;
+	struct vmbus_server_config config;
 	struct devices d;
 	struct witness w;
 	struct fuzz_patch patch;
@@ -296,6 +297,7 @@ enum operation {
 	UNASKED,
 	NO_MEMORY,
 	QUERY,
+	SAVE,
 	OPERATIONS,
 };
 
@@ -387,6 +389,10 @@ static void run_step(struct bench *b, const struct step *step, bool lawless)
 	case QUERY:
 		devices_query(&b->d);
 		break;
+	case SAVE:
+		b->heap.fail_in = 0;
+		devices_restore(&b->d, &b->config, step);
+		break;
 	case OPERATIONS:
 		break;
 	}
@@ -428,6 +434,7 @@ static void begin(struct bench *b, const uint8_t *how)
 		config.limits.gpadls = 3;
 	if (how[4] & 4)
 		config.limits.gpadl_pages = 100;
+	b->config = config;
 	b->d.s = vmbus_server_create(&config);
 	if (!b->d.s)
 		abort();
@@ -446,6 +453,7 @@ static void end(struct bench *b, bool ok)
 	struct vmbus_server *s = b->d.s;
 
 	b->heap.fail_in = 0;
+	devices_restored(&b->d);
 	devices_settle(&b->d, ok);
 	must(s->state != VMBUS_SERVER_STATE_DISCONNECTING &&
 		     s->state != VMBUS_SERVER_STATE_CONNECTING,

@@ -32,12 +32,16 @@ static void check_version(struct saved_stream *io, const struct vmbus_server *s,
 			"newer than what this server speaks");
 }
 
-static void check_pages(struct saved_stream *io, uint64_t parent_to_child, uint64_t child_to_parent,
-			const char *field)
+/* A client has both or neither; a server that gives its own pages needs only the one that it reads.
+ */
+static void check_pages(struct saved_stream *io, uint32_t features, uint64_t parent_to_child,
+			uint64_t child_to_parent, const char *field)
 {
+	bool alone = features & VMBUS_FEATURE_SERVER_MONITOR && !parent_to_child;
+
 	saved_refuse_if(io,
-			!parent_to_child != !child_to_parent || !aligned(parent_to_child) ||
-				!aligned(child_to_parent),
+			(!parent_to_child != !child_to_parent && !alone) ||
+				!aligned(parent_to_child) || !aligned(child_to_parent),
 			field, "no pair of pages");
 }
 
@@ -52,7 +56,7 @@ static void check_contact(struct saved_stream *io, const struct vmbus_server *s)
 			"no such processor");
 	saved_refuse_if(io, !aligned(c->interrupt_page), "connection.contact.interrupt_page",
 			"not a page");
-	check_pages(io, c->parent_to_child, c->child_to_parent,
+	check_pages(io, c->features, c->parent_to_child, c->child_to_parent,
 		    "connection.contact.monitor_child_to_parent");
 	saved_refuse_if(io,
 			c->features & VMBUS_FEATURE_SERVER_MONITOR &&
@@ -70,7 +74,7 @@ static void check_live(struct saved_stream *io, const struct vmbus_server *s)
 	check_features(io, s, s->version, s->features, "connection.features");
 	saved_refuse_if(io, s->features != s->contact.features, "connection.features",
 			"not the contact's");
-	check_pages(io, s->monitor_parent_to_child, s->monitor_child_to_parent,
+	check_pages(io, s->features, s->monitor_parent_to_child, s->monitor_child_to_parent,
 		    "connection.monitor_child_to_parent");
 }
 
@@ -115,7 +119,7 @@ static void check_connection(struct saved_stream *io, const struct vmbus_server 
 			"connection.paused", "not possible in this state");
 	saved_refuse_if(io, s->monitor_modifying && !live, "connection.monitor_modifying",
 			"not possible in this state");
-	check_pages(io, s->monitor_next.parent_to_child, s->monitor_next.child_to_parent,
+	check_pages(io, 0, s->monitor_next.parent_to_child, s->monitor_next.child_to_parent,
 		    "connection.monitor_next.child_to_parent");
 	saved_refuse_if(io, n->sockets > s->config.limits.hvsock, "connection.sockets",
 			"more than this server may hold");

@@ -427,6 +427,27 @@ static void reserved_opens_outlive_their_connection_and_a_save(void **state)
 	expect_device(t, VMBUS_SERVER_CLOSE, 0);
 }
 
+/* Found by fuzz_pair: a server that provides monitor pages may provide the one it reads alone, and
+ * state with it was refused. */
+static void a_page_that_the_server_provides_alone(void **state)
+{
+	struct bench *t = *state;
+	struct raw answer = raw_version_ok(1);
+
+	t->config.monitor_child_to_parent = 0x3000;
+	bench_restart(t);
+	answer.n = 40;
+	put32(&answer, 16, 0x40);
+	put64(&answer, 32, 0x3000);
+	post(t, raw_contact6(0x40));
+	live_on(t);
+	assert_int_equal(expect(t, VMBUS_SERVER_CONNECT)->connect.monitor_child_to_parent, 0x3000);
+	vmbus_server_connect_done(t->s, true);
+	expect_post(t, answer);
+	live_on(t);
+	request_offers(t, 0);
+}
+
 /* ---- refusals ---- */
 
 /* Something of everything. */
@@ -668,6 +689,7 @@ int main(int argc, char **argv)
 		TEST(half_received_gpadls_and_messages_survive),
 		TEST(a_moved_channel_goes_on_where_it_was_moved_to),
 		TEST(reserved_opens_outlive_their_connection_and_a_save),
+		TEST(a_page_that_the_server_provides_alone),
 		TEST(field_010_what_a_version_cannot_have_is_refused_by_name),
 		TEST(field_010_what_a_channel_cannot_be_is_refused_by_name),
 		TEST(field_010_truncated_state_is_refused_at_any_length),
