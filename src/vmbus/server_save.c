@@ -70,6 +70,9 @@ static void save_channel(struct saved_stream *io, const struct channel *ch)
 
 	if (state == SAVED_CLOSED || state == SAVED_REVOKED)
 		memset(&copy.open, 0, sizeof(copy.open));
+	/* It may be the wish of a device that came back, for after the release. */
+	if (state == SAVED_REVOKED)
+		copy.offer.fixed_channel_id = 0;
 	if (state != SAVED_CLOSING_REOPEN)
 		memset(&copy.next, 0, sizeof(copy.next));
 	for (const struct vmbus_gpadl *g = ch->gpadls.first; g; g = g->next)

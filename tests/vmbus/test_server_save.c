@@ -448,6 +448,25 @@ static void a_page_that_the_server_provides_alone(void **state)
 	request_offers(t, 0);
 }
 
+/* Found by fuzz_pair: the device is back before its channel's release, and wants another id. */
+static void a_withdrawn_channel_whose_device_wants_another_id(void **state)
+{
+	struct bench *t = *state;
+	struct vmbus_offer o = an_offer(0);
+
+	connect_with(t, GOOD, 0, 1);
+	assert_int_equal(vmbus_server_revoke(t->s, t->offer[0]), VMBUS_OK);
+	expect_post(t, raw_one(2, 12, 1));
+	o.fixed_channel_id = 9;
+	assert_int_equal(vmbus_server_offer(t->s, &o, &t->device[0], &t->offer[0]), VMBUS_OK);
+	live_on(t);
+	assert_int_equal(vmbus_server_offer(t->s, &o, &t->device[0], &t->offer[0]), VMBUS_OK);
+	expect_none(t);
+	post(t, raw_one(13, 12, 1));
+	assert_int_equal(get32(expect(t, VMBUS_SERVER_POST)->message.data, 0), 1);
+	expect_none(t);
+}
+
 /* ---- refusals ---- */
 
 /* Something of everything. */
@@ -690,6 +709,7 @@ int main(int argc, char **argv)
 		TEST(a_moved_channel_goes_on_where_it_was_moved_to),
 		TEST(reserved_opens_outlive_their_connection_and_a_save),
 		TEST(a_page_that_the_server_provides_alone),
+		TEST(a_withdrawn_channel_whose_device_wants_another_id),
 		TEST(field_010_what_a_version_cannot_have_is_refused_by_name),
 		TEST(field_010_what_a_channel_cannot_be_is_refused_by_name),
 		TEST(field_010_truncated_state_is_refused_at_any_length),
