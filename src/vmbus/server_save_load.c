@@ -208,8 +208,10 @@ static void check_channel(struct saved_stream *io, const struct vmbus_server *s,
 			ch->monitor_id < VMBUS_MONITOR_IDS &&
 				s->monitor_ids[ch->monitor_id / 32] >> ch->monitor_id % 32 & 1,
 			"channel.monitor_id", "another channel's");
+	/* A client that took its pages back keeps the ids that it was offered. */
 	saved_refuse_if(io,
-			ch->monitor_id != VMBUS_MONITOR_NONE && !connection_has_monitor_pages(s),
+			ch->monitor_id != VMBUS_MONITOR_NONE && !connection_has_monitor_pages(s) &&
+				!(s->features & VMBUS_FEATURE_MODIFY_CONNECTION),
 			"channel.monitor_id", "the connection has no monitor pages");
 	saved_refuse_if(io, s->state != VMBUS_SERVER_STATE_CONNECTED && !ch->reserved,
 			"channel.state", "the client cannot see it");

@@ -467,6 +467,35 @@ static void a_withdrawn_channel_whose_device_wants_another_id(void **state)
 	expect_none(t);
 }
 
+/* Found by fuzz_pair: a client may take its monitor pages back; its channels keep their ids. */
+static void a_monitor_id_outlives_the_pages(void **state)
+{
+	struct bench *t = *state;
+	struct vmbus_offer o = an_offer(0);
+	struct raw contact = raw_contact6(4), answer = raw_version_ok(1), modified = raw(26, 9);
+
+	o.monitored = true;
+	assert_int_equal(vmbus_server_offer(t->s, &o, &t->device[0], &t->offer[0]), VMBUS_OK);
+	put64(&contact, 24, 0x1000);
+	put64(&contact, 32, 0x2000);
+	answer.n = 20;
+	put32(&answer, 16, 4);
+	post(t, contact);
+	expect(t, VMBUS_SERVER_CONNECT);
+	vmbus_server_connect_done(t->s, true);
+	expect_post(t, answer);
+	post(t, raw(3, 8));
+	assert_int_equal(expect(t, VMBUS_SERVER_POST)->message.data[188], 0);
+	expect_post(t, raw(4, 8));
+	post(t, raw(25, 24));
+	expect(t, VMBUS_SERVER_MONITOR);
+	vmbus_server_monitor_done(t->s, true);
+	expect_post(t, modified);
+	live_on(t);
+	assert_int_equal(vmbus_server_offer(t->s, &o, &t->device[0], &t->offer[0]), VMBUS_OK);
+	expect_none(t);
+}
+
 /* ---- refusals ---- */
 
 /* Something of everything. */
@@ -709,6 +738,7 @@ int main(int argc, char **argv)
 		TEST(a_moved_channel_goes_on_where_it_was_moved_to),
 		TEST(reserved_opens_outlive_their_connection_and_a_save),
 		TEST(a_page_that_the_server_provides_alone),
+		TEST(a_monitor_id_outlives_the_pages),
 		TEST(a_withdrawn_channel_whose_device_wants_another_id),
 		TEST(field_010_what_a_version_cannot_have_is_refused_by_name),
 		TEST(field_010_what_a_channel_cannot_be_is_refused_by_name),
