@@ -450,7 +450,8 @@ const struct subcommand command_vm = {
 		"  --driver SPEC        offer this server driver's devices; may be repeated\n"
 		"  --restart            boot again when the guest resets itself\n"
 		"  --timeout SECONDS    end a guest that has not ended by then\n" CAPTURE_HELP
-		"  --control PATH       take commands on this socket; `help` lists them\n"
+		"  --control PATH       take commands on this socket, JSON a line; help lists "
+		"them\n"
 		"  --stats              exits, messages and times at the end\n"
 		"  --max-version X.Y    highest VMBus version of the host\n"
 		"  --quirk NAME         auto-eoi: do not deprecate it; no-enforce: grant more than "

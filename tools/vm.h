@@ -27,6 +27,8 @@ struct vm_driver {
 	char *spec;
 };
 
+struct control;
+
 struct vm {
 	/* options */
 	struct vmm_config config;
@@ -42,7 +44,8 @@ struct vm {
 	int kvm_fd;
 	kmcl_partition *partition;
 	struct vmm *vmm;
-	pthread_mutex_t lock; /* drivers */
+	struct control *control; /* NULL: not asked for */
+	pthread_mutex_t lock;    /* drivers */
 	struct vm_driver drivers[VM_MOST_DRIVERS];
 	enum vmm_end end;
 	atomic_bool ended;

@@ -1,117 +1,108 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The control socket of a running guest: a line in, lines out, the last of them "ok" or "error:
- * ...".
- */
+/* The control socket of a running guest: what control.h says, with these commands. */
 #include <ctype.h>
-#include <errno.h>
-#include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
+#include "control.h"
 #include "kmcl.h"
 #include "vm.h"
 
-#define LINE_MAX_BYTES 9000u
-#define MOST_BYTES     4096u /* of a device control, either way */
-#define TICK_MS        100
-
-static struct {
-	pthread_t thread;
-	int socket;
-	bool running;
-	atomic_bool stop;
-} control = {.socket = -1};
+#define MOST_BYTES 4096u /* of a device control, either way */
 
 struct command {
-	const char *name, *arguments, *summary;
-	/* Prints its answer; false: it printed what was wrong instead of "ok". */
-	bool (*run)(struct vm *vm, char *arguments, FILE *out);
+	const char *name, *members, *summary;
+	json_t *(*run)(struct vm *vm, const json_t *request);
 };
 
-static bool fail(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static bool fail(FILE *out, const char *format, ...)
+/* A member that is a number, or text that says one as C does. */
+static bool get_number(const json_t *request, const char *name, uint64_t most, uint64_t *value)
 {
-	va_list args;
+	const json_t *member = json_object_get(request, name);
+	const char *text = json_string_value(member);
+	char *end = NULL;
 
-	fputs("error: ", out);
-	va_start(args, format);
-	vfprintf(out, format, args);
-	va_end(args);
-	fputc('\n', out);
-	return false;
-}
-
-/* ---- commands ---- */
-
-static bool list_drivers(struct vm *vm, char *arguments, FILE *out)
-{
-	pthread_mutex_lock(&vm->lock);
-	for (unsigned int i = 0; i < VM_MOST_DRIVERS; i++)
-		if (vm->drivers[i].driver)
-			fprintf(out, "%u %s devices=%u\n", i, vm->drivers[i].spec,
-				kmcl_driver_devices(vm->drivers[i].driver));
-	pthread_mutex_unlock(&vm->lock);
-	return true;
-}
-
-static bool list_channels(struct vm *vm, char *arguments, FILE *out)
-{
-	struct kmcl_channel_stats stats[64];
-	size_t count = kmcl_partition_stats(vm->partition, stats, 64);
-
-	for (size_t i = 0; i < count && i < 64; i++)
-		fprintf(out, "%u '%s' sent=%llu received=%llu outstanding=%u state=%u\n",
-			stats[i].channel_id, stats[i].name,
-			(unsigned long long)stats[i].packets_sent,
-			(unsigned long long)stats[i].packets_received, stats[i].outstanding_in,
-			stats[i].state);
-	return true;
-}
-
-static bool offer_driver(struct vm *vm, char *arguments, FILE *out)
-{
-	char *error;
-	int number = vm_offer(vm, arguments, &error);
-
-	if (number < 0) {
-		fail(out, "%s", error ? error : "no place for another driver");
-		kmcl_free(error);
-		return false;
+	if (text && isdigit((unsigned char)*text)) {
+		*value = strtoull(text, &end, 0);
+		return !*end && *value <= most;
 	}
-	fprintf(out, "%d\n", number);
-	return true;
+	*value = (uint64_t)json_integer_value(member);
+	return json_is_integer(member) && json_integer_value(member) >= 0 && *value <= most;
 }
 
-static bool revoke_driver(struct vm *vm, char *arguments, FILE *out)
+/* ---- drivers ---- */
+
+static json_t *list_drivers(struct vm *vm, const json_t *request)
+{
+	json_t *list = json_array();
+
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned int i = 0; i < VM_MOST_DRIVERS; i++) {
+		const struct vm_driver *d = &vm->drivers[i];
+
+		if (d->driver)
+			json_array_append_new(list, json_pack("{s:i,s:s,s:i}", "number", (int)i,
+							      "driver", d->spec, "devices",
+							      (int)kmcl_driver_devices(d->driver)));
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return json_pack("{s:o}", "drivers", list);
+}
+
+static json_t *offer_driver(struct vm *vm, const json_t *request)
+{
+	const char *spec = json_string_value(json_object_get(request, "driver"));
+	json_t *answer;
+	char *error;
+	int number;
+
+	if (!spec)
+		return control_error("offer: needs \"driver\", FILE.so[,KEY=VALUE...]");
+	number = vm_offer(vm, spec, &error);
+	if (number >= 0)
+		return json_pack("{s:i}", "number", number);
+	answer = control_error("%s", error ? error : "no place for another driver");
+	kmcl_free(error);
+	return answer;
+}
+
+static json_t *revoke_driver(struct vm *vm, const json_t *request)
 {
 	uint64_t number;
 
-	if (!parse_count(arguments, 0, VM_MOST_DRIVERS - 1, &number) ||
-	    !vm_revoke(vm, (unsigned int)number))
-		return fail(out, "no driver %s", arguments);
-	return true;
+	if (!get_number(request, "number", VM_MOST_DRIVERS - 1, &number))
+		return control_error("revoke: needs \"number\", a driver's");
+	if (!vm_revoke(vm, (unsigned int)number))
+		return control_error("there is no driver %u", (unsigned int)number);
+	return json_object();
 }
 
-/* Digits, in pairs. -1: they are not. */
-static int parse_hex(const char *text, uint8_t *bytes)
+/* ---- device control ---- */
+
+/* Digits, in pairs; no member is no bytes. -1: they are not. */
+static int parse_hex(const json_t *member, uint8_t *bytes)
 {
+	const char *text = member ? json_string_value(member) : "";
 	int count = 0;
 	unsigned int value;
 
-	for (; isxdigit((unsigned char)text[0]) && isxdigit((unsigned char)text[1]); text += 2) {
+	for (; text && isxdigit((unsigned char)text[0]) && isxdigit((unsigned char)text[1]);
+	     text += 2) {
 		if (count == MOST_BYTES || sscanf(text, "%2x", &value) != 1)
 			return -1;
 		bytes[count++] = (uint8_t)value;
 	}
-	return *text ? -1 : count;
+	return !text || *text ? -1 : count;
+}
+
+static json_t *hex(const uint8_t *bytes, size_t count)
+{
+	char text[2 * MOST_BYTES + 1] = "";
+
+	for (size_t i = 0; i < count && i < MOST_BYTES; i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	return json_string(text);
 }
 
 static kmcl_status call_driver(struct vm *vm, unsigned int number, unsigned int device,
@@ -128,184 +119,100 @@ static kmcl_status call_driver(struct vm *vm, unsigned int number, unsigned int 
 	return status;
 }
 
-static bool device_control(struct vm *vm, char *arguments, FILE *out)
+static json_t *device_control(struct vm *vm, const json_t *request)
 {
-	static uint8_t bytes[MOST_BYTES], answer[MOST_BYTES];
-	unsigned int number, device, code;
-	int used = 0, size;
+	uint8_t bytes[MOST_BYTES], out[MOST_BYTES];
+	uint64_t number, device = 0, code;
+	json_t *answer;
 	size_t returned = 0;
 	kmcl_status status;
+	int size;
 
-	if (sscanf(arguments, "%u %u %i %n", &number, &device, (int *)&code, &used) != 3 || !used)
-		return fail(out, "a driver's number, a device's number and a code are needed");
-	size = parse_hex(arguments + used, bytes);
+	if (!get_number(request, "number", VM_MOST_DRIVERS - 1, &number) ||
+	    !get_number(request, "code", UINT32_MAX, &code))
+		return control_error("control: needs \"number\", a driver's, and \"code\"");
+	if (json_object_get(request, "device") &&
+	    !get_number(request, "device", UINT32_MAX, &device))
+		return control_error("control: \"device\" is no number");
+	size = parse_hex(json_object_get(request, "input"), bytes);
 	if (size < 0)
-		return fail(out, "the input is not in hexadecimal digits");
-	status = call_driver(vm, number, device, code, bytes, size, answer, &returned);
-	for (size_t i = 0; i < returned && i < MOST_BYTES; i++)
-		fprintf(out, "%02x", answer[i]);
-	if (returned)
-		fputc('\n', out);
-	return status >= 0 || fail(out, "%s", kmcl_status_name(status));
+		return control_error("control: \"input\" is not %u bytes or less in hexadecimal",
+				     MOST_BYTES);
+	status = call_driver(vm, (unsigned int)number, (unsigned int)device, (uint32_t)code, bytes,
+			     size, out, &returned);
+	answer = json_pack("{s:s,s:o}", "status", kmcl_status_name(status), "output",
+			   hex(out, returned));
+	if (status < 0)
+		json_object_set_new(answer, "error", json_string(kmcl_status_name(status)));
+	return answer;
 }
 
-static bool reset(struct vm *vm, char *arguments, FILE *out)
+/* ---- the machine ---- */
+
+/* As a host of many guests answers it, so that `kmcl stats` asks either. */
+static json_t *stats(struct vm *vm, const json_t *request)
+{
+	return json_pack("{s:[{s:i,s:o}]}", "guests", "guest", 0, "channels",
+			 control_channels(vm->partition));
+}
+
+static json_t *reset(struct vm *vm, const json_t *request)
 {
 	vmm_reset(vm->vmm);
-	return true;
+	return json_object();
 }
 
-static bool stop(struct vm *vm, char *arguments, FILE *out)
+static json_t *stop(struct vm *vm, const json_t *request)
 {
 	vmm_stop(vm->vmm);
-	return true;
+	return json_object();
 }
 
-static bool help(struct vm *vm, char *arguments, FILE *out);
+static json_t *help(struct vm *vm, const json_t *request);
 
 static const struct command commands[] = {
 	{"help", "", "this list", help},
 	{"drivers", "", "drivers with their numbers", list_drivers},
-	{"channels", "", "channels and what went over them", list_channels},
-	{"offer", "FILE.so[,KEY=VALUE...]", "load a server driver; prints its number",
+	{"stats", "", "channels and what went over them", stats},
+	{"offer", "driver", "load a server driver, FILE.so[,KEY=VALUE...]; answers its number",
 	 offer_driver},
-	{"revoke", "NUMBER", "unload a driver: its devices go away", revoke_driver},
-	{"control", "NUMBER DEVICE CODE [HEX]", "device control, its answer in hexadecimal digits",
-	 device_control},
+	{"revoke", "number", "unload a driver: its devices go away", revoke_driver},
+	{"control", "number code [device] [input]",
+	 "device control; input and output in hexadecimal digits", device_control},
 	{"reset", "", "press the reset button", reset},
 	{"stop", "", "end the guest", stop},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-static bool help(struct vm *vm, char *arguments, FILE *out)
+static json_t *help(struct vm *vm, const json_t *request)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < COMMANDS; i++)
+		json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "command", commands[i].name,
+						      "members", commands[i].members, "summary",
+						      commands[i].summary));
+	return json_pack("{s:o}", "commands", list);
+}
+
+static json_t *answer(void *ctx, const char *command, const json_t *request)
 {
 	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(out, "%s%s%s: %s\n", commands[i].name, *commands[i].arguments ? " " : "",
-			commands[i].arguments, commands[i].summary);
-	return true;
-}
-
-static void run_line(struct vm *vm, char *line, FILE *out)
-{
-	char *arguments = line + strcspn(line, " ");
-
-	if (*arguments)
-		*arguments++ = 0;
-	for (size_t i = 0; i < COMMANDS; i++) {
-		if (strcmp(line, commands[i].name))
-			continue;
-		if (commands[i].run(vm, arguments, out))
-			fputs("ok\n", out);
-		fflush(out);
-		return;
-	}
-	fail(out, "there is no command '%s'; `help` lists them", line);
-	fflush(out);
-}
-
-/* ---- the socket ---- */
-
-static bool is_ready(int fd)
-{
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-
-	while (!atomic_load(&control.stop))
-		if (poll(&p, 1, TICK_MS) > 0)
-			return true;
-	return false;
-}
-
-/* Adds what came; false: no more comes, or the line is too long. */
-static bool read_some(int fd, char *line, size_t *used)
-{
-	ssize_t n = is_ready(fd) ? read(fd, line + *used, LINE_MAX_BYTES - *used) : -1;
-
-	if (n <= 0)
-		return false;
-	*used += (size_t)n;
-	return true;
-}
-
-static void serve(struct vm *vm, int fd, FILE *out)
-{
-	static char line[LINE_MAX_BYTES + 1];
-	size_t used = 0;
-
-	while (used < LINE_MAX_BYTES && read_some(fd, line, &used)) {
-		char *end;
-
-		while ((end = memchr(line, '\n', used))) {
-			size_t length = (size_t)(end - line) + 1;
-
-			*end = 0;
-			run_line(vm, line, out);
-			memmove(line, line + length, used -= length);
-		}
-	}
-}
-
-static void *listen_thread(void *context)
-{
-	struct vm *vm = context;
-
-	while (is_ready(control.socket)) {
-		int fd = accept4(control.socket, NULL, NULL, SOCK_CLOEXEC);
-		int copy = fd < 0 ? -1 : dup(fd);
-		FILE *out = copy < 0 ? NULL : fdopen(copy, "w");
-
-		if (out) {
-			serve(vm, fd, out);
-			fclose(out);
-		} else if (copy >= 0) {
-			close(copy);
-		}
-		if (fd >= 0)
-			close(fd);
-	}
-	return NULL;
-}
-
-static bool open_socket(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	mode_t mask;
-	int error;
-
-	if (strlen(path) >= sizeof(address.sun_path)) {
-		errno = ENAMETOOLONG;
-		return false;
-	}
-	memcpy(address.sun_path, path, strlen(path));
-	control.socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (control.socket < 0)
-		return false;
-	unlink(path); /* of a guest before this one */
-	mask = umask(077);
-	error = bind(control.socket, (struct sockaddr *)&address, sizeof(address));
-	umask(mask);
-	return !error && !listen(control.socket, 4);
+		if (!strcmp(command, commands[i].name))
+			return commands[i].run(ctx, request);
+	return control_error("there is no command '%s'; help lists them", command);
 }
 
 bool vm_control_start(struct vm *vm)
 {
-	if (!vm->control_path)
-		return true;
-	if (!open_socket(vm->control_path)) {
-		complain("%s: %s", vm->control_path, strerror(errno));
-		return false;
-	}
-	control.running = !pthread_create(&control.thread, NULL, listen_thread, vm);
-	return control.running;
+	if (vm->control_path)
+		vm->control = control_start(vm->control_path, answer, vm);
+	return !vm->control_path || vm->control;
 }
 
 void vm_control_stop(struct vm *vm)
 {
-	if (!vm->control_path)
-		return;
-	atomic_store(&control.stop, true);
-	if (control.running)
-		pthread_join(control.thread, NULL);
-	close(control.socket);
-	unlink(vm->control_path);
+	control_stop(vm->control);
+	vm->control = NULL;
 }

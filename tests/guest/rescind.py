@@ -5,6 +5,7 @@
 Begins when the guest has opened the device of driver 0, offers SPEC each time and LAST at the end.
 """
 
+import json
 import socket
 import sys
 import time
@@ -23,17 +24,19 @@ class Control:
                 time.sleep(0.5)
         self.lines = self.socket.makefile('r')
 
-    def ask(self, line):
-        """The answer's lines without the last, which is ok."""
-        self.socket.sendall((line + '\n').encode())
-        answer = []
-        while True:
-            got = self.lines.readline().rstrip('\n')
-            if got == 'ok':
-                return answer
-            if not got or got.startswith('error'):
-                sys.exit(f'{line}: {got}')
-            answer.append(got)
+    def ask(self, command, **members):
+        """The answer, an object."""
+        request = json.dumps({'command': command, **members})
+        self.socket.sendall((request + '\n').encode())
+        answer = json.loads(self.lines.readline())
+        if 'error' in answer:
+            sys.exit(f'{request}: {answer["error"]}')
+        return answer
+
+    def channels(self):
+        """Numbers of the channels that are open."""
+        return [channel['channel'] for channel in self.ask('stats')['guests'][0]['channels']
+                if channel['channel']]
 
 
 def main():
@@ -42,13 +45,12 @@ def main():
     # Twice opened and closed by now: it is the third time that counts, and it stays.
     steady = 0
     while steady < 20:
-        opened = any(not line.startswith('0 ') for line in control.ask('channels'))
-        steady = steady + 1 if opened else 0
+        steady = steady + 1 if control.channels() else 0
         time.sleep(0.5)
-    number = '0'
+    number = 0
     for n in range(int(times)):
-        control.ask(f'revoke {number}')
-        number = control.ask(f'offer {spec if n + 1 < int(times) else last}')[0]
+        control.ask('revoke', number=number)
+        number = control.ask('offer', driver=spec if n + 1 < int(times) else last)['number']
         # By turns at once and when the guest has had its time.
         time.sleep(0.5 * (n % 3))
 
