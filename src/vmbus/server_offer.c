@@ -144,6 +144,8 @@ void channel_offer(struct vmbus_server *s, struct channel *ch)
 	}
 	if (ch->offer.subchannel && s->version < VMBUS_V2_4)
 		return;
+	if (ch->offer.fixed_channel_id && ch->offer.fixed_channel_id != ch->relid)
+		channel_free_ids(s, ch);
 	if (!ch->relid)
 		channel_take_relid(s, ch,
 				   ch->offer.fixed_channel_id ? ch->offer.fixed_channel_id
@@ -330,13 +332,15 @@ enum vmbus_status vmbus_server_offer(struct vmbus_server *s, const struct vmbus_
 
 	if (offer->fixed_channel_id > VMBUS_MAX_CHANNEL)
 		return VMBUS_E_INVALID;
+	if (fixed_id_taken(s, ch, offer->fixed_channel_id))
+		return VMBUS_E_EXISTS;
 	if (ch && ch->restore == RESTORE_UNCLAIMED) {
 		status = channel_claim(s, ch, offer, device);
 		if (!status)
 			*id = ch->id;
 		return status;
 	}
-	if ((ch && ch->state != CHANNEL_REVOKED) || fixed_id_taken(s, ch, offer->fixed_channel_id))
+	if (ch && ch->state != CHANNEL_REVOKED)
 		return VMBUS_E_EXISTS;
 	if (ch) {
 		reoffer(s, ch, offer, device);

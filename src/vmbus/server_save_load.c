@@ -141,6 +141,16 @@ static bool has_ring(const struct vmbus_server *s, const struct channel *ch,
 	       g->page_count - r->downstream_page >= 2;
 }
 
+/* Only a client that may choose where it is signalled can have chosen. */
+static void check_signal(struct saved_stream *io, const struct vmbus_server *s,
+			 const struct channel *ch, const struct open_request *r)
+{
+	saved_refuse_if(io, !r->own_signal && r->event_flag != ch->relid, "channel.open.event_flag",
+			"not the channel's");
+	saved_refuse_if(io, !r->own_signal && r->connection_id != channel_connection_id(s, ch),
+			"channel.open.connection_id", "not the channel's");
+}
+
 static void check_open(struct saved_stream *io, const struct vmbus_server *s,
 		       const struct open_request *r)
 {
@@ -176,6 +186,9 @@ static void check_in_use(struct saved_stream *io, const struct vmbus_server *s,
 	if (ch->state == CHANNEL_CLOSED || ch->state == CHANNEL_REVOKED)
 		return;
 	check_open(io, s, &ch->open);
+	check_signal(io, s, ch, &ch->open);
+	if (ch->state == CHANNEL_CLOSING_REOPEN)
+		check_signal(io, s, ch, &ch->next);
 	saved_refuse_if(io, !has_ring(s, ch, &ch->open), "channel.open.ring_gpadl",
 			"no GPADL that holds two rings");
 	saved_refuse_if(io, ch->reserved != ch->open.reserved, "channel.reserved",

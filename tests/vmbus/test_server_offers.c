@@ -640,6 +640,27 @@ static void a_fixed_channel_id_outlives_a_rescind(void **state)
 	expect_post(t, raw_offer(1, 7));
 }
 
+/* Found by fuzz_pair: it kept the id that its channel had before. */
+static void a_device_that_comes_back_may_want_another_id(void **state)
+{
+	struct bench *t = *state;
+	struct vmbus_offer o = an_offer(0), other = an_offer(1);
+	vmbus_offer_id id;
+
+	connect_with(t, GOOD, 0, 1);
+	assert_int_equal(vmbus_server_revoke(t->s, t->offer[0]), VMBUS_OK);
+	expect_post(t, raw_one(2, 12, 1));
+	o.fixed_channel_id = 9;
+	assert_int_equal(vmbus_server_offer(t->s, &o, NULL, &id), VMBUS_OK);
+	other.fixed_channel_id = 1;
+	assert_int_equal(vmbus_server_offer(t->s, &other, NULL, &id), VMBUS_E_EXISTS);
+	expect_none(t);
+	post(t, released(1));
+	expect_post(t, raw_offer(0, 9));
+	assert_int_equal(vmbus_server_offer(t->s, &other, NULL, &id), VMBUS_OK);
+	expect_post(t, raw_offer(1, 1));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
 
 int main(void)
@@ -671,6 +692,7 @@ int main(void)
 		T(ids_that_name_no_offer_are_harmless),
 		T(a_server_without_memory_is_not_made),
 		T(a_fixed_channel_id_outlives_a_rescind),
+		T(a_device_that_comes_back_may_want_another_id),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

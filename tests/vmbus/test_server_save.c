@@ -464,6 +464,22 @@ static void a_withdrawn_channel_whose_device_wants_another_id(void **state)
 	expect_none(t);
 	post(t, raw_one(13, 12, 1));
 	assert_int_equal(get32(expect(t, VMBUS_SERVER_POST)->message.data, 0), 1);
+	assert_int_equal(get32(t->a.message.data, 184), 9);
+	expect_none(t);
+	live_on(t);
+}
+
+static void an_id_of_a_channel_that_waits_for_its_device_is_taken(void **state)
+{
+	struct bench *t = *state;
+	struct vmbus_offer o = an_offer(1);
+
+	connect_with(t, GOOD, 0, 2);
+	live_on(t);
+	o.fixed_channel_id = 1;
+	assert_int_equal(vmbus_server_offer(t->s, &o, &t->device[1], &t->offer[1]), VMBUS_E_EXISTS);
+	claim(t, 0, true);
+	claim(t, 1, true);
 	expect_none(t);
 }
 
@@ -575,6 +591,28 @@ static void field_010_what_a_channel_cannot_be_is_refused_by_name(void **state)
 	set(&s, c + 8, 4, 0, "gpadl.range_count", t);
 	set(&s, c + 16, 4, 1, "section.length", t);
 	set(&s, c + 24, 8, UINT64_MAX, "gpadl.words", t);
+	drop(t, &s);
+}
+
+/* Found by fuzz_saved_state: an open that waits for the end of a close was made with no flag. */
+static void field_010_a_request_that_waits_is_signalled_as_its_channel_is(void **state)
+{
+	struct bench *t = *state;
+	struct saved s;
+	uint8_t *c;
+
+	connect_with(t, GOOD, 0, 1);
+	open_channel(t, 0);
+	post(t, raw_one(7, 12, 1));
+	expect_device(t, VMBUS_SERVER_CLOSE, 0);
+	post(t, raw_open(1, 8, 100, 1, 4));
+	expect_none(t);
+	s = save(t);
+	c = section(&s, 3, 0) + 16;
+	set(&s, c + 212, 4, 0x2002, "channel.open.connection_id", t);
+	set(&s, c + 220, 2, 2, "channel.open.event_flag", t);
+	set(&s, c + 364, 4, 0x2002, "channel.open.connection_id", t);
+	set(&s, c + 372, 2, 0, "channel.open.event_flag", t);
 	drop(t, &s);
 }
 
@@ -739,9 +777,11 @@ int main(int argc, char **argv)
 		TEST(reserved_opens_outlive_their_connection_and_a_save),
 		TEST(a_page_that_the_server_provides_alone),
 		TEST(a_monitor_id_outlives_the_pages),
+		TEST(an_id_of_a_channel_that_waits_for_its_device_is_taken),
 		TEST(a_withdrawn_channel_whose_device_wants_another_id),
 		TEST(field_010_what_a_version_cannot_have_is_refused_by_name),
 		TEST(field_010_what_a_channel_cannot_be_is_refused_by_name),
+		TEST(field_010_a_request_that_waits_is_signalled_as_its_channel_is),
 		TEST(field_010_truncated_state_is_refused_at_any_length),
 		TEST(field_010_damaged_state_is_refused_at_any_bit),
 		TEST(field_010_sections_out_of_order_are_refused),
