@@ -31,6 +31,21 @@ UINT32 KmclChannelMaximumOutgoingPacket(VMBCHANNEL Channel);
  */
 PVOID KmclPacketClientContext(VMBPACKETCOMPLETION PacketCompletionContext);
 
+/**
+ * The reference time of the partition that the server channel's bus serves, as its guest reads it
+ * (TIME_REF_COUNT, or the reference TSC page), and this machine's system time, both at one instant:
+ * what a time synchronisation message is made of.
+ *
+ * Server channels, any state, <= DISPATCH_LEVEL.
+ * @param ReferenceTime  units of 100 ns since the guest began
+ * @param SystemTime     as of KeQuerySystemTimePrecise
+ * @return STATUS_SUCCESS; STATUS_NOT_SUPPORTED: the guest's counter is out of this process's reach,
+ *         or no guest is there; STATUS_INVALID_PARAMETER_1: not a server channel;
+ *         STATUS_INVALID_PARAMETER_2, _3: NULL
+ */
+NTSTATUS KmclChannelQueryReferenceTime(VMBCHANNEL Channel, PUINT64 ReferenceTime,
+				       PUINT64 SystemTime);
+
 EXTERN_C_END
 
 #endif

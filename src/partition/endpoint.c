@@ -277,6 +277,20 @@ uint8_t part_vtl(const struct part_endpoint *ep)
 	return ep->part->options.vtl;
 }
 
+int part_server_clocks(struct part_endpoint *ep, uint64_t *reference, uint64_t *real_ns)
+{
+	struct hv_clocks clocks;
+	int error = -ENOTSUP;
+
+	if (ep->host && ep->host->read_clocks)
+		error = ep->host->read_clocks(ep->transport, &clocks);
+	if (error)
+		return error;
+	*reference = clocks.reference;
+	*real_ns = clocks.real_ns;
+	return 0;
+}
+
 const struct part_options *part_options_of(const struct part_endpoint *ep)
 {
 	return &ep->part->options;

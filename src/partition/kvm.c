@@ -248,6 +248,31 @@ static void unbind_port(void *transport, uint32_t connection_id)
 	hv_machine_ops.unbind_port(t, connection_id);
 }
 
+/* ---- clocks ---- */
+
+/* KVM derives the reference counter from this clock of the VM's. */
+static int read_reference(void *ctx, uint64_t *reference)
+{
+	struct kvm_transport *t = ctx;
+	struct kvm_clock_data data = {0};
+
+	if (t->vm_fd < 0 || t->options.control(t->vm_fd, KVM_GET_CLOCK, &data))
+		return -ENOTSUP;
+	*reference = data.clock / 100;
+	return 0;
+}
+
+static int read_clocks(void *transport, struct hv_clocks *clocks)
+{
+	struct kvm_transport *t = transport;
+	int error;
+
+	pthread_mutex_lock(&t->lock);
+	error = hv_bracket_clocks(read_reference, t, clocks);
+	pthread_mutex_unlock(&t->lock);
+	return error;
+}
+
 /* ---- SynIC ---- */
 
 /* The address of a page that is on and in memory, else 0. */
@@ -669,6 +694,7 @@ int kvm_transport_create(const struct kvm_transport_options *options,
 	t->ops.deliver = deliver;
 	t->ops.bind_port = bind_port;
 	t->ops.unbind_port = unbind_port;
+	t->ops.read_clocks = read_clocks;
 	t->options = *options;
 	t->vm_fd = t->epoll = t->stop = -1;
 	pthread_mutex_init(&t->lock, NULL);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "partition/machine.h"
 
 struct loopback {
@@ -87,6 +88,7 @@ struct loopback *loopback_create(const struct part_memory *host_view, uint32_t v
 	if (!l)
 		return NULL;
 	hv_machine_init(&l->machine, partition, host_view, vps, interrupt);
+	l->machine.reference_start_ns = clock_now_ns();
 	return l;
 }
 

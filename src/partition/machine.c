@@ -355,6 +355,55 @@ void hv_machine_reset(struct hv_machine *m)
 	pthread_mutex_unlock(&m->reset_lock);
 }
 
+/* ---- clocks ---- */
+
+#define BRACKET_NS    20000u /* good enough at once */
+#define BRACKET_TRIES 8u
+
+static uint64_t real_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+int hv_bracket_clocks(int (*read)(void *ctx, uint64_t *reference), void *ctx,
+		      struct hv_clocks *clocks)
+{
+	uint64_t narrowest = UINT64_MAX;
+
+	for (unsigned int i = 0; i < BRACKET_TRIES && narrowest > BRACKET_NS; i++) {
+		uint64_t before = real_ns(), start = clock_now_ns(), reference, width;
+		int error = read(ctx, &reference);
+
+		width = clock_now_ns() - start;
+		if (error)
+			return error;
+		if (width >= narrowest)
+			continue;
+		narrowest = width;
+		clocks->reference = reference;
+		clocks->real_ns = before + width / 2;
+	}
+	return 0;
+}
+
+static int read_reference(void *ctx, uint64_t *reference)
+{
+	const struct hv_machine *m = ctx;
+
+	*reference = (clock_now_ns() - m->reference_start_ns) / 100;
+	return 0;
+}
+
+static int read_clocks(void *transport, struct hv_clocks *clocks)
+{
+	struct hv_machine *m = transport;
+
+	return m->reference_start_ns ? hv_bracket_clocks(read_reference, m, clocks) : -ENOTSUP;
+}
+
 const struct part_host_ops hv_machine_ops = {
 	.start = start,
 	.stop = stop,
@@ -366,4 +415,5 @@ const struct part_host_ops hv_machine_ops = {
 	.unbind_port = unbind_port,
 	.take_reset = take_reset,
 	.reset_done = reset_done,
+	.read_clocks = read_clocks,
 };

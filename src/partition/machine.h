@@ -48,6 +48,9 @@ struct hv_machine {
 	 */
 	_Atomic uint64_t signals[HV_MACHINE_EVENT_PORTS];
 
+	/* CLOCK_MONOTONIC when the partition's reference counter was 0; 0: it has none here. */
+	uint64_t reference_start_ns;
+
 	pthread_mutex_t reset_lock;
 	pthread_cond_t reset_changed;
 	bool reset_wanted, reset_taken;
@@ -60,6 +63,11 @@ void hv_machine_init(struct hv_machine *m, uint32_t partition, const struct part
  * guest runs. */
 void hv_machine_limit_posted(struct hv_machine *m, uint32_t most);
 void hv_machine_destroy(struct hv_machine *m);
+
+/** Reads a counter between two readings of the clock, again if something came between them. 0, or
+ *  what `read` returned. */
+int hv_bracket_clocks(int (*read)(void *ctx, uint64_t *reference), void *ctx,
+		      struct hv_clocks *clocks);
 
 extern const struct part_host_ops hv_machine_ops;
 

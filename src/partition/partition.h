@@ -95,6 +95,9 @@ const struct part_options *part_options_of(const struct part_endpoint *ep);
 uint32_t part_dispatchers(const struct part_endpoint *ep);
 /** The VTL whose guest the bus serves. */
 uint8_t part_vtl(const struct part_endpoint *ep);
+/** Server: the partition's reference counter (100 ns units) and this machine's clock (since 1970)
+ *  at one instant. -ENOTSUP: the transport cannot tell. */
+int part_server_clocks(struct part_endpoint *ep, uint64_t *reference, uint64_t *real_ns);
 /** A partition reset: the host lets go of everything, the client's channels are rescinded locally,
  * and the client connects afresh. Blocks until it is connected, and so until every claimed channel
  * was put. Not from an upcall. */

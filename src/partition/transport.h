@@ -71,6 +71,12 @@ static inline uint64_t hv_flags_take(struct hv_flags *flags, uint32_t word)
 	return hv_flag_order(atomic_exchange(&flags->word[word], 0));
 }
 
+/** Two clocks at one instant. */
+struct hv_clocks {
+	uint64_t reference; /**< of the partition, as its guest reads it: 100 ns units */
+	uint64_t real_ns;   /**< since 1970 */
+};
+
 /** The host end's lines. They live as long as the transport. */
 struct part_host_lines {
 	struct part_event *messages; /**< a message came, a slot was emptied, a reset is due */
@@ -107,6 +113,9 @@ struct part_host_ops {
 	/** A guest that takes no messages is owed more than the bound: nothing more is kept for it.
 	 *  NULL: the transport cannot be rid of it. */
 	void (*flooded)(void *transport);
+	/** The guest's reference counter and this machine's clock at one instant. -ENOTSUP: there
+	 *  is no such counter, or it cannot be read now. NULL: the transport knows of none. */
+	int (*read_clocks)(void *transport, struct hv_clocks *clocks);
 };
 
 /** The guest end's lines, one of each a VP. */

@@ -93,6 +93,7 @@ static void refuse_channel(VMBCHANNEL c)
 	REFUSES(VmbPacketInitialize(c, (VMBPACKET)(void *)memory, sizeof(memory)));
 	assert_null(VmbPacketAllocate(c));
 	assert_int_equal(KmclChannelMaximumOutgoingPacket(c), 0);
+	REFUSES(KmclChannelQueryReferenceTime(c, &address, &size));
 	KT_VIOLATES(VmbChannelCleanup(c));
 	KT_VIOLATES(VmbChannelDeleteGpadl(c, 1));
 	KT_VIOLATES(VmbChannelUnmapGpadl(c, 1));

@@ -2,6 +2,8 @@
 /* What a server's settings put into its offer and what a client gets from it: flags, MMIO space,
  * the VTL. */
 #include "harness.h"
+
+#include <openkmcl_ext.h>
 #include "raw.h"
 
 #include <errno.h>
@@ -282,6 +284,32 @@ static void ddi_073_offered_anew_to_another_vtl(void **state)
 	kt_bus_destroy(&bus);
 }
 
+/* The partition's counter goes on with the clock, and both are told of one instant. */
+static void the_reference_time_of_a_partition(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+	VMBCHANNEL server = p.server->h, client = p.client->h;
+	UINT64 first, second, then, now;
+	LARGE_INTEGER before, after;
+
+	KeQuerySystemTimePrecise(&before);
+	assert_int_equal(KmclChannelQueryReferenceTime(server, &first, &then), STATUS_SUCCESS);
+	kt_pair_open(&p);
+	assert_int_equal(KmclChannelQueryReferenceTime(server, &second, &now), STATUS_SUCCESS);
+	KeQuerySystemTimePrecise(&after);
+	/* a clock that is being set may jump a little, and the bracket is not infinitely narrow */
+	assert_in_range(then, before.QuadPart - 10000000, after.QuadPart + 10000000);
+	assert_true(second > first);
+	assert_in_range(now - then + 10000000, second - first, second - first + 20000000);
+	assert_int_equal(KmclChannelQueryReferenceTime(server, NULL, &now),
+			 STATUS_INVALID_PARAMETER_2);
+	assert_int_equal(KmclChannelQueryReferenceTime(server, &second, NULL),
+			 STATUS_INVALID_PARAMETER_3);
+	assert_int_equal(KmclChannelQueryReferenceTime(client, &second, &now),
+			 STATUS_INVALID_PARAMETER_1);
+	kt_pair_free(&p);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -293,6 +321,7 @@ int main(void)
 		KT_TEST(mmio_window_is_an_option),
 		KT_TEST(ddi_073_offered_to_its_vtl_only),
 		KT_TEST(ddi_073_offered_anew_to_another_vtl),
+		KT_TEST(the_reference_time_of_a_partition),
 	};
 
 	return KT_MAIN("kmcl-offer", tests);

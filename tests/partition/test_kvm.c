@@ -38,6 +38,8 @@ static struct fake_kvm {
 	} doorbell[MOST_IDS];
 	unsigned int doorbells, assigns, deassigns;
 	int refuse_doorbells; /* errno */
+	uint64_t clock;       /* nanoseconds; 0: cannot be read */
+	unsigned int slow_clocks, clocks;
 	pthread_mutex_t lock;
 } kvm = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -121,6 +123,19 @@ static int set_msrs(int fd, const struct kvm_msrs *msrs)
 	return 1;
 }
 
+/* The first readings take long, and their values are off. */
+static int get_clock(struct kvm_clock_data *data)
+{
+	if (!kvm.clock)
+		return fail_with(EINVAL);
+	data->clock = kvm.clock;
+	if (kvm.clocks++ < kvm.slow_clocks) {
+		data->clock += 1000000000000;
+		nap(20000000);
+	}
+	return 0;
+}
+
 static int control_unlocked(int fd, unsigned long request, void *argument)
 {
 	switch (request) {
@@ -134,6 +149,8 @@ static int control_unlocked(int fd, unsigned long request, void *argument)
 		return set_irqfd(argument);
 	case KVM_HYPERV_EVENTFD:
 		return set_doorbell(argument);
+	case KVM_GET_CLOCK:
+		return get_clock(argument);
 	default:
 		return fail_with(ENOTTY);
 	}
@@ -1033,6 +1050,34 @@ static void host_035_a_talkative_guest_is_bounded_and_others_go_on(void **state)
 	stop(&loud);
 }
 
+/* The VM's clock in units of 100 ns, and a reading that was interrupted does not count. */
+static void ic_020_the_reference_counter_is_the_vms(void **state)
+{
+	struct part_endpoint *server;
+	uint64_t reference, real_ns;
+	struct timespec now;
+	struct guest g;
+
+	start(&g);
+	server = part_server(g.raw.part);
+	kvm.clock = 0;
+	assert_int_equal(part_server_clocks(server, &reference, &real_ns), -ENOTSUP);
+	kvm.clock = 123456789012345;
+	kvm.clocks = 0;
+	kvm.slow_clocks = 2;
+	assert_int_equal(part_server_clocks(server, &reference, &real_ns), 0);
+	clock_gettime(CLOCK_REALTIME, &now);
+	assert_int_equal(reference, 1234567890123);
+	assert_true(kvm.clocks >= 3);
+	/* a wall clock of today, whatever the machine was doing meanwhile */
+	assert_true(real_ns / 1000000000 + 60 > (uint64_t)now.tv_sec &&
+		    real_ns / 1000000000 <= (uint64_t)now.tv_sec + 60);
+	kvm_transport_detach(g.t);
+	assert_int_equal(part_server_clocks(server, &reference, &real_ns), -ENOTSUP);
+	kvm.clock = 0;
+	stop(&g);
+}
+
 static void nothing_leaks_over_many_boots(void **state)
 {
 	unsigned int fds = count_fds(), threads = count_threads();
@@ -1074,6 +1119,7 @@ int main(void)
 		cmocka_unit_test(host_029_a_guest_that_stops_closes_its_channel_once),
 		cmocka_unit_test(host_032_pages_in_the_hole_and_beyond_are_refused),
 		cmocka_unit_test(host_035_a_talkative_guest_is_bounded_and_others_go_on),
+		cmocka_unit_test(ic_020_the_reference_counter_is_the_vms),
 		cmocka_unit_test(nothing_leaks_over_many_boots),
 	};
 
