@@ -21,6 +21,7 @@ struct subcommand {
 	const char *help;
 	int (*run)(int argc, char **argv);
 };
+extern const struct subcommand command_guest;
 extern const struct subcommand command_attach, command_demo, command_ls, command_run, command_serve,
 	command_stats, command_trace, command_vm;
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "guest_control.h"
 #include "kmcl.h"
 #include "vm.h"
 
@@ -193,11 +194,33 @@ static json_t *help(struct vm *vm, const json_t *request)
 		json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "command", commands[i].name,
 						      "members", commands[i].members, "summary",
 						      commands[i].summary));
+	for (unsigned int i = 0; i < guest_command_count; i++)
+		json_array_append_new(list,
+				      json_pack("{s:s,s:s,s:s}", "command", guest_commands[i].name,
+						"members", guest_commands[i].members, "summary",
+						guest_commands[i].summary));
 	return json_pack("{s:o}", "commands", list);
+}
+
+/* Asked of the guest through its integration components, where they are offered. */
+static json_t *ask_guest(struct vm *vm, const struct guest_command *command, const json_t *request)
+{
+	json_t *answer = NULL;
+
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned int i = 0; i < VM_MOST_DRIVERS && !answer; i++)
+		if (vm->drivers[i].driver && guest_driver_is(vm->drivers[i].driver))
+			answer = command->run(vm->drivers[i].driver, request);
+	pthread_mutex_unlock(&vm->lock);
+	return answer ? answer
+		      : control_error("ic_vsp.so, which could ask the guest, is not loaded");
 }
 
 static json_t *answer(void *ctx, const char *command, const json_t *request)
 {
+	for (unsigned int i = 0; i < guest_command_count; i++)
+		if (!strcmp(command, guest_commands[i].name))
+			return ask_guest(ctx, &guest_commands[i], request);
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (!strcmp(command, commands[i].name))
 			return commands[i].run(ctx, request);
