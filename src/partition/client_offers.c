@@ -204,6 +204,9 @@ static void settle(struct part_client_channel *ch)
 	free(ch);
 	client_carry_out_actions(ep);
 	pthread_cond_broadcast(&ep->changed);
+	/* The next host may have been there for long: it waits for the last of the old channels. */
+	if (!ep->cli->channels)
+		part_event_raise(&ep->messages);
 }
 
 void client_hold(struct part_client_channel *ch)
