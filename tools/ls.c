@@ -19,12 +19,14 @@ static const struct option options[] = {
 	{"socket", required_argument, NULL, 's'},
 	{"verbose", no_argument, NULL, 'v'},
 	{"json", no_argument, NULL, 'j'},
+	{"capture", required_argument, NULL, 'c'},
 	{0},
 };
 
 struct ls {
 	const char *socket;
 	bool verbose, json;
+	struct capture_request capture;
 };
 
 static const char *class_of(const struct kmcl_offer *o)
@@ -99,27 +101,35 @@ static void print_json(const struct kmcl_offer *offers, size_t count)
 	json_decref(list);
 }
 
+static int take_option(struct ls *ls, int option, char **argv)
+{
+	switch (option) {
+	case 's':
+		ls->socket = optarg;
+		return TOOL_OK;
+	case 'v':
+		ls->verbose = true;
+		return TOOL_OK;
+	case 'j':
+		ls->json = true;
+		return TOOL_OK;
+	case 'c':
+		return capture_take(&command_ls, optarg, &ls->capture);
+	default:
+		return usage_error(&command_ls, "%s: no such option, or its value is missing",
+				   argv[optind - 1]);
+	}
+}
+
 static int parse(struct ls *ls, int argc, char **argv)
 {
-	int option;
+	int option, code;
 
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, "v", options, NULL)) != -1) {
-		switch (option) {
-		case 's':
-			ls->socket = optarg;
-			break;
-		case 'v':
-			ls->verbose = true;
-			break;
-		case 'j':
-			ls->json = true;
-			break;
-		default:
-			return usage_error(&command_ls,
-					   "%s: no such option, or its value is missing",
-					   argv[optind - 1]);
-		}
+		code = take_option(ls, option, argv);
+		if (code)
+			return code;
 	}
 	if (optind < argc)
 		return usage_error(&command_ls, "%s: not expected", argv[optind]);
@@ -144,34 +154,41 @@ static int list(const struct ls *ls, kmcl_partition *partition)
 	return code ? TOOL_FAILED : TOOL_OK;
 }
 
-static int run_ls(int argc, char **argv)
+static int connect_and_list(struct ls *ls)
 {
 	struct kmcl_partition_options bus;
 	struct kmcl_guest_options guest = {.size = sizeof(guest), .partition = &bus};
-	struct ls ls = {0};
 	kmcl_partition *partition;
+	int code = TOOL_FAILED;
 	char *error;
-	int code = parse(&ls, argc, argv);
 
-	if (code)
-		return code;
 	kmcl_partition_options_init(&bus);
 	bus.memory = 16u << 20;
 	bus.processors = 1;
-	if (kmcl_partition_create_user(ls.socket, &guest, &partition, &error)) {
+	if (!capture_begin(&ls->capture, &bus))
+		return TOOL_FAILED;
+	if (kmcl_partition_create_user(ls->socket, &guest, &partition, &error)) {
 		complain("%s", error ? error : "out of memory");
 		kmcl_free(error);
-		return TOOL_FAILED;
+	} else {
+		code = list(ls, partition);
+		kmcl_partition_destroy(partition);
 	}
-	code = list(&ls, partition);
-	kmcl_partition_destroy(partition);
-	return code;
+	return capture_end(&ls->capture) ? code : TOOL_FAILED;
+}
+
+static int run_ls(int argc, char **argv)
+{
+	struct ls ls = {0};
+	int code = parse(&ls, argc, argv);
+
+	return code ? code : connect_and_list(&ls);
 }
 
 const struct subcommand command_ls = {
 	.name = "ls",
 	.summary = "list what a host offers",
-	.help = "usage: kmcl ls --socket PATH [-v|--verbose] [--json]\n"
+	.help = "usage: kmcl ls --socket PATH [-v|--verbose] [--json] [--capture FILE]\n"
 		"\n"
 		"Connects to a host as a guest and lists its offers: channel, subchannel, "
 		"instance\n"
@@ -179,6 +196,6 @@ const struct subcommand command_ls = {
 		"\n"
 		"  --socket PATH   where the host listens\n"
 		"  -v, --verbose   both GUIDs, flags, MMIO space and monitor too\n"
-		"  --json          for programs: a list of objects\n",
+		"  --json          for programs: a list of objects\n" CAPTURE_HELP,
 	.run = run_ls,
 };

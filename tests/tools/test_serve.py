@@ -102,6 +102,11 @@ class Across(unittest.TestCase):
         details = kmcl('ls', '--socket', self.socket, '-v').stdout
         self.assertIn(offers[1]['instance'], details)
         self.assertIn(offers[0]['interface'], details)
+        capture = os.path.join(self.scratch, 'ls.pcapng')
+        kmcl('ls', '--socket', self.socket, '--capture', capture)
+        trace = kmcl('trace', capture).stdout
+        for message in ('INITIATE_CONTACT', 'ALL_OFFERS_DELIVERED', 'UNLOAD'):
+            self.assertIn(message, trace)
         self.end(host)
 
     def test_guests_work_and_are_seen(self):
