@@ -122,8 +122,11 @@ static bool post(struct part_endpoint *ep, const struct vmbus_server_action *a)
 		    a->message.unqueued)
 			return true;
 	}
-	if (ep->srv->outgoing.count >= ep->part->options.queued_messages)
+	if (ep->srv->outgoing.count >= ep->part->options.queued_messages) {
+		if (ep->host->flooded)
+			ep->host->flooded(ep->transport);
 		return false;
+	}
 	memcpy(m.data, a->message.data, m.size);
 	return outgoing_push(&ep->srv->outgoing, &m);
 }

@@ -31,6 +31,7 @@
 #define STOP             UINT64_MAX /* among the epoll's words: a VP else */
 #define NO_PLACE         0xffffu
 #define FAREWELL_MS      1000u
+#define MOST_QUEUED      4096u /* messages for a guest that does not read them */
 
 struct user_vp {
 	int to_host, to_guest;
@@ -738,6 +739,8 @@ static void take_options(struct user_host *h, const struct user_host_options *op
 		h->options.memory_limit = MEMORY_LIMIT;
 	if (!h->options.hello_timeout_ms)
 		h->options.hello_timeout_ms = HELLO_TIMEOUT_MS;
+	if (!h->options.part.queued_messages)
+		h->options.part.queued_messages = MOST_QUEUED;
 	h->ops = hv_machine_ops;
 	h->ops.take_message = take_message;
 	h->ops.deliver = deliver;

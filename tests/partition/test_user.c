@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "partition/server_end.h"
 #include "partition/user.h"
 #include "partition/user_wire.h"
 
@@ -20,7 +21,8 @@
 
 struct served {
 	struct user_host *host;
-	struct device device;
+	struct device device, *more;
+	unsigned int more_count;
 	struct part *part;
 	atomic_bool joined, left, gone;
 };
@@ -33,6 +35,7 @@ struct server {
 	struct served guests[CONNECTIONS];
 	atomic_uint count;
 	_Atomic uint64_t memory_limit;
+	atomic_uint queued_messages, more_devices;
 };
 
 static bool joined(void *owner, struct part *part)
@@ -43,6 +46,11 @@ static bool joined(void *owner, struct part *part)
 	device_init(&s->device);
 	atomic_store(&s->device.echo, true);
 	device_offer(&s->device, part_server(part), 0);
+	s->more = calloc(s->more_count, sizeof(*s->more));
+	for (unsigned int i = 0; i < s->more_count; i++) {
+		device_init(&s->more[i]);
+		device_offer(&s->more[i], part_server(part), i + 1);
+	}
 	atomic_store(&s->joined, true);
 	return true;
 }
@@ -53,6 +61,11 @@ static void left(void *owner, struct part *part)
 
 	device_revoke(&s->device);
 	device_destroy(&s->device);
+	for (unsigned int i = 0; i < s->more_count; i++) {
+		device_revoke(&s->more[i]);
+		device_destroy(&s->more[i]);
+	}
+	free(s->more);
 	atomic_store(&s->left, true);
 }
 
@@ -83,6 +96,8 @@ static void *accept_guests(void *arg)
 			continue;
 		fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
 		options.memory_limit = s->memory_limit;
+		options.part.queued_messages = s->queued_messages;
+		s->guests[n].more_count = s->more_devices;
 		options.owner = &s->guests[n];
 		if (fd >= 0 && !user_host_serve(fd, &options, &s->guests[n].host))
 			atomic_fetch_add(&s->count, 1);
@@ -582,6 +597,75 @@ static void eventfds_of_a_hostile_guest_block_nobody(void **state)
 	server_stop(s);
 }
 
+#define MANY 1500u /* offers, more than a socket holds */
+
+/* Asks for offers, and reads nothing. */
+static void ask_and_be_silent(struct bytes *b, const struct server *s)
+{
+	struct user_packet p;
+
+	bytes_connect(b, s);
+	bytes_hello(b);
+	assert_int_equal(bytes_memory(b, b->file, 0, 1 << 20, 0), 0);
+	bytes_synic(b, 0);
+	bytes_contact(b, 0x00050003);
+	assert_int_equal(bytes_receive(b, &p), 0x0084);
+	bytes_send(b, 0x0004, (uint32_t[]){1, 1, 3, 0}, 4, NULL, 0);
+}
+
+static void a_guest_that_reads_late_gets_all_its_messages(void **state)
+{
+	struct server *s = server_start();
+	struct user_packet p;
+	struct bytes b;
+
+	atomic_store(&s->more_devices, MANY);
+	ask_and_be_silent(&b, s);
+	wait_until(server_end_has_to_say(&s->guests[0].part->server));
+	/* A request behind them waits until they are read. */
+	bytes_send(&b, 0x0004, (uint32_t[]){1, 1, 16, 0}, 4, NULL, 0);
+	for (unsigned int i = 0; i < MANY + 1; i++) {
+		assert_int_equal(bytes_receive(&b, &p), 0x0084);
+		assert_int_equal(vmbus_get32(p.data + 24), 1);
+		assert_int_equal(p.size, 24 + 196);
+	}
+	assert_int_equal(bytes_receive(&b, &p), 0x0084);
+	assert_int_equal(vmbus_get32(p.data + 24), 4);
+	assert_int_equal(bytes_receive(&b, &p), 0x0084);
+	assert_int_equal(vmbus_get32(p.data + 24), 17);
+	bytes_close(&b);
+	server_stop(s);
+}
+
+static void a_guest_that_is_owed_too_much_is_dropped(void **state)
+{
+	struct server *s = server_start();
+	unsigned int offers = 0;
+	struct user_packet p;
+	struct bytes b, neighbour;
+	uint32_t op;
+
+	bytes_connect(&neighbour, s);
+	bytes_hello(&neighbour);
+	atomic_store(&s->more_devices, MANY);
+	atomic_store(&s->queued_messages, 64);
+	ask_and_be_silent(&b, s);
+	wait_until(atomic_load(&s->guests[1].gone));
+	while ((op = bytes_receive(&b, &p)) == 0x0084)
+		offers++;
+	assert_true(offers < MANY);
+	/* It is told why if there was room for that. */
+	if (op) {
+		assert_int_equal(op, 0x008f);
+		assert_int_equal(vmbus_get32(p.data + 8), 0xc000009a);
+		assert_int_equal(bytes_receive(&b, &p), 0);
+	}
+	bytes_close(&b);
+	assert_int_equal(bytes_memory(&neighbour, neighbour.file, 0, 1 << 20, 0), 0);
+	bytes_close(&neighbour);
+	server_stop(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -594,6 +678,8 @@ int main(void)
 		cmocka_unit_test(files_that_could_kill_the_host_are_refused),
 		cmocka_unit_test(a_violation_ends_its_connection_and_no_other),
 		cmocka_unit_test(eventfds_of_a_hostile_guest_block_nobody),
+		cmocka_unit_test(a_guest_that_reads_late_gets_all_its_messages),
+		cmocka_unit_test(a_guest_that_is_owed_too_much_is_dropped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
