@@ -4,71 +4,17 @@
  * restored; then it must go on as the first would have. The golden file is state that this version
  * of the format once wrote; later versions prove here that they still read it.
  */
-#include "control.h"
+#include "saving.h"
 
 #include <stdlib.h>
 
 #include "base/crc.h"
-#include "vmbus/server_save.h"
 
 #define GOOD   0x00050003u
 #define V6     0x00060000u
 #define FAILED 0x8000ffffu
 
 static const char *golden_path;
-
-struct saved {
-	uint8_t *b;
-	size_t n;
-};
-
-static struct saved save(struct bench *t)
-{
-	struct saved s;
-
-	assert_int_equal(vmbus_server_save(t->s, NULL, 0, &s.b, &s.n), VMBUS_OK);
-	return s;
-}
-
-static void drop(struct bench *t, struct saved *s)
-{
-	t->config.allocator.free(t->config.allocator.ctx, s->b, s->n);
-}
-
-/* In the place of the bench's server. */
-static void restore(struct bench *t, const struct saved *s)
-{
-	struct vmbus_saved_error error;
-	struct vmbus_server *made;
-	enum vmbus_status status = vmbus_server_restore(&t->config, s->b, s->n, &made, &error);
-
-	if (status)
-		fail_msg("%s at %u: %s", error.field, (unsigned int)error.offset, error.why);
-	vmbus_server_destroy(t->s);
-	t->s = made;
-	check_at(t, __LINE__);
-}
-
-/* Saved, destroyed, restored. What is saved then is the same again, unless steps were due. */
-static void live_on(struct bench *t)
-{
-	struct saved s = save(t);
-
-	restore(t, &s);
-	drop(t, &s);
-	if (vmbus_server_version(t->s))
-		assert_int_equal(expect(t, VMBUS_SERVER_RESTORED)->connect.version,
-				 vmbus_server_version(t->s));
-}
-
-static void claim(struct bench *t, int device, bool resume)
-{
-	struct vmbus_offer o = an_offer(device);
-
-	o.resume = resume;
-	assert_int_equal(vmbus_server_offer(t->s, &o, &t->device[device], &t->offer[device]), 0);
-	check_at(t, __LINE__);
-}
 
 /* The device is asked to go on, and does; the client hears nothing. */
 static void resume_open(struct bench *t, int device)
