@@ -377,13 +377,18 @@ void devices_offer(struct devices *d, const struct step *step)
 static void come_back(struct devices *d, struct device *v, bool with_state, bool new_channel)
 {
 	struct vmbus_offer o = v->offered;
+	enum vmbus_status status;
 
 	o.resume = with_state;
 	o.force_new = new_channel;
 	memset(v->gpadl, 0, sizeof(v->gpadl));
-	must(vmbus_server_offer(d->s, &o, NULL, &v->offer) == VMBUS_OK, "a device comes back");
-	v->state = DEVICE_CLOSED;
+	status = vmbus_server_offer(d->s, &o, NULL, &v->offer);
 	devices_check(d);
+	/* Of a channel that the client had given back nothing is saved: another may have its id. */
+	if (status == VMBUS_E_EXISTS && o.fixed_channel_id && d->s->by_relid[o.fixed_channel_id])
+		return;
+	must(status == VMBUS_OK, "a device comes back");
+	v->state = DEVICE_CLOSED;
 }
 
 static void replace_server(struct devices *d, const struct vmbus_server_config *config)

@@ -126,7 +126,35 @@ static void what_the_owner_was_asked_it_is_asked_again(void **state)
 	vmbus_server_hvsock_done(t->s, &t->a.hvsock.endpoint, &t->a.hvsock.service, false);
 }
 
+static void two_moves_were_under_way(void **state)
+{
+	struct bench *t = *state;
+
+	connect_with(t, 0x00050002, 0, 1); /* which answers none */
+	open_channel(t, 0);
+	post(t, raw_modify(1, 5));
+	expect_device(t, VMBUS_SERVER_MODIFY, 0);
+	post(t, raw_modify(1, 6));
+	expect_none(t);
+	live_on(t);
+	expect_none(t);
+	claim(t, 0, true);
+	assert_int_equal(expect(t, VMBUS_SERVER_OPEN)->open.target_vp, 6);
+}
+
 /* ---- nobody is there ---- */
+
+static void moved_while_nobody_is_there(void **state)
+{
+	struct bench *t = *state;
+
+	unclaimed(t, 1);
+	post(t, raw_modify(1, 5));
+	expect_post(t, raw_modify_response(1, 0));
+	expect_none(t);
+	claim(t, 0, true);
+	assert_int_equal(expect(t, VMBUS_SERVER_OPEN)->open.target_vp, 5);
+}
 
 static void a_client_may_give_a_closed_channel_back_that_nobody_claimed(void **state)
 {
@@ -325,6 +353,8 @@ int main(void)
 		TEST(gpadls_that_a_device_was_asked_about),
 		TEST(a_rings_teardown_waits_for_the_close),
 		TEST(what_the_owner_was_asked_it_is_asked_again),
+		TEST(two_moves_were_under_way),
+		TEST(moved_while_nobody_is_there),
 		TEST(a_client_may_give_a_closed_channel_back_that_nobody_claimed),
 		TEST(what_is_out_of_turn_is_dropped_with_nobody_there),
 		TEST(a_client_may_leave_while_nobody_is_there),
