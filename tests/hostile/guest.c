@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SINT 2u
+#define SINT        2u
+#define MOST_ECHOED 2048u
 
 void guest_start(struct guest *g, struct machine *m)
 {
@@ -340,19 +341,43 @@ uint32_t echo_request(uint8_t *to, uint32_t op, uint32_t length, uint64_t tag, c
 	return 16 + n;
 }
 
-void channel_echo(struct channel *c, uint32_t n)
+/* The same bytes each time for one id. */
+static void make_echo(uint8_t *request, uint64_t id, uint32_t n)
 {
-	uint8_t request[16 + 2048], answer[16 + sizeof(request) + 8], want[sizeof(answer)];
-	uint64_t id = 0x8000000000000000u | c->next_id++, tag = id * 0x9e3779b97f4a7c15u;
-	uint32_t size;
-
-	assert_true(n <= 2048);
+	assert_true(n <= MOST_ECHOED);
 	for (uint32_t i = 0; i < n; i++)
 		request[16 + i] = (uint8_t)(i * 7 + id);
-	echo_request(request, 1, n, tag, NULL, 0);
-	channel_send(c, 6, 1, id, NULL, 0, request, 16 + n);
+	echo_request(request, 1, n, id * 0x9e3779b97f4a7c15u, NULL, 0);
+}
+
+static uint64_t echo_id(const struct channel *c)
+{
+	return 0x8000000000000000u | c->next_id;
+}
+
+void channel_ask_echo(struct channel *c, uint32_t n)
+{
+	uint8_t request[16 + MOST_ECHOED];
+
+	make_echo(request, echo_id(c), n);
+	channel_send(c, 6, 1, echo_id(c), NULL, 0, request, 16 + n);
+}
+
+void channel_expect_echo(struct channel *c, uint32_t n)
+{
+	uint8_t request[16 + MOST_ECHOED], answer[16 + sizeof(request) + 8], want[sizeof(answer)];
+	uint32_t size;
+
+	make_echo(request, echo_id(c), n);
 	put32(request + 4, 0);
-	size = make_packet(want, 0xb, 0, id, NULL, 0, request, 16 + n, 0) - 8;
+	size = make_packet(want, 0xb, 0, echo_id(c), NULL, 0, request, 16 + n, 0) - 8;
+	c->next_id++;
 	assert_int_equal(channel_receive(c, answer, sizeof(answer)), size);
 	assert_memory_equal(answer, want, size);
+}
+
+void channel_echo(struct channel *c, uint32_t n)
+{
+	channel_ask_echo(c, n);
+	channel_expect_echo(c, n);
 }

@@ -88,6 +88,9 @@ uint32_t channel_receive(struct channel *c, uint8_t *to, uint32_t most);
 bool channel_has_packet(struct channel *c);
 /** An ECHO of `n` bytes comes back as it should, to the last byte. */
 void channel_echo(struct channel *c, uint32_t n);
+/** The two halves of it, for who looks at what is between them. */
+void channel_ask_echo(struct channel *c, uint32_t n);
+void channel_expect_echo(struct channel *c, uint32_t n);
 /** An echo request's bytes; its size. */
 uint32_t echo_request(uint8_t *to, uint32_t op, uint32_t length, uint64_t tag, const void *data,
 		      uint32_t n);
