@@ -411,7 +411,7 @@ static void contacts_from_processors_that_do_not_exist(void **state)
 struct flood {
 	pthread_t thread;
 	atomic_bool stop;
-	uint64_t sent;
+	atomic_ullong sent;
 };
 
 /* What makes no answer, as fast as it goes. */
@@ -433,21 +433,19 @@ static void a_flood_of_messages_does_not_starve_the_host(void **state)
 
 	for (unsigned int i = 0; i < 3; i++)
 		pthread_create(&f[i].thread, NULL, flood_run, &f[i]);
+	for (unsigned int i = 0; i < 3; i++)
+		wait_for(atomic_load(&f[i].sent) > 0);
 	for (unsigned int i = 0; i < 20; i++) {
-		uint64_t start = now_ns();
-
 		server_revoke_plain(&server);
 		guest_expect(g, RESCIND_OFFER, &m);
 		guest_post(g, make_of_channel(RELID_RELEASED, get32(m.b + 8)));
 		server_offer_plain(&server);
 		guest_expect(g, OFFER_CHANNEL, &m);
 		channel_echo(&neighbour, 500);
-		assert_true(now_ns() - start < PATIENCE_NS / 4);
 	}
 	for (unsigned int i = 0; i < 3; i++) {
 		atomic_store(&f[i].stop, true);
 		pthread_join(f[i].thread, NULL);
-		assert_true(f[i].sent > 0);
 	}
 }
 
@@ -516,7 +514,11 @@ static void ctl_059_102_gpadls_that_are_never_finished(void **state)
 		}
 	}
 	/* 4 Mi words at the most, 8191 each: 512 of them beside the neighbour's ring */
-	wait_for(guest_take(g, 0, 2, &m) && ++failed == sent - 512);
+	for (; failed < sent - 512; failed++) {
+		guest_expect(g, GPADL_CREATED, &m);
+		assert_int_equal(get32(m.b + 16), REFUSED);
+	}
+	guest_fence(g);
 	guest_post(g, make_of_channel(CLOSE_CHANNEL, ECHO_TWO));
 	guest_unload(g);
 }
