@@ -82,6 +82,14 @@ static void some_looks(struct viewer *v)
 	KT_WAIT(atomic_load(&v->looks) >= before + 3);
 }
 
+/* Some channel is in that state now, and stays there. */
+static void expect_seen(struct viewer *v, enum kmcl_link state)
+{
+	unsigned int before = atomic_load(&v->seen[state]);
+
+	KT_WAIT(atomic_load(&v->seen[state]) > before);
+}
+
 static void name(struct kt_chan *c)
 {
 	static WCHAR text[] = {'v', 'i', 'e', 'w', 'e', 'd', 0};
@@ -110,11 +118,11 @@ static void live_once(struct viewer *v, struct kt_bus *bus, bool reset)
 	some_looks(v);
 	kt_pair_open(&p);
 	some_packets(&p);
-	some_looks(v);
+	expect_seen(v, KMCL_LINK_OPEN);
 	if (reset)
 		assert_int_equal(part_reset(bus->part), 0);
 	VmbChannelDisable(p.client->h);
-	some_looks(v);
+	expect_seen(v, KMCL_LINK_ENABLED);
 	VmbChannelDisable(p.server->h);
 	kt_forget(p.client);
 	kt_forget(p.server);
@@ -142,8 +150,9 @@ static void field_016_statistics_through_resets(void **state)
 	name(p.server);
 	name(p.client);
 	begin_viewing(&v, bus);
-	some_looks(&v);
+	expect_seen(&v, KMCL_LINK_DISABLED);
 	kt_pair_open(&p);
+	expect_seen(&v, KMCL_LINK_OPEN);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		some_packets(&p);
 		assert_int_equal(part_reset(bus->part), 0);
@@ -153,6 +162,7 @@ static void field_016_statistics_through_resets(void **state)
 		KT_EXPECT(p.client, "OSP");
 	}
 	VmbChannelDisable(p.client->h);
+	expect_seen(&v, KMCL_LINK_ENABLED);
 	VmbChannelDisable(p.server->h);
 	some_looks(&v);
 	end_viewing(&v);
