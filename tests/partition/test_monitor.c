@@ -140,49 +140,68 @@ static void ctl_117_bits_of_nobody_are_cleared_and_wake_nobody(void **state)
 	stop_one(&g, &d);
 }
 
-static bool seen_in_time(struct device *d, uint8_t *page, uint64_t latency_ns)
-{
-	uint64_t start = clock_now_ns(), before = taken(d), took;
+struct punctuality {
+	uint32_t tries, seen, prompt; /* prompt: this thread, which sleeps as the host's does */
+};
 
+/* Sleeps meanwhile: a loop here could take the processor that the host's thread waits for. */
+static void try_in_time(struct device *d, uint8_t *page, uint64_t latency_ns, struct punctuality *p)
+{
+	uint64_t start, before = taken(d);
+
+	start = clock_now_ns();
 	set_bit(page, 0);
-	do {
-		took = clock_now_ns() - start;
-	} while (taken(d) == before && took < DEADLINE_NS);
-	assert_int_equal(taken(d), before + 1);
-	return took <= 2 * latency_ns;
+	nap(2 * latency_ns);
+	p->tries++;
+	p->seen += !bit_is_set(page, 0);
+	p->prompt += clock_now_ns() - start <= 3 * latency_ns;
+	wait_until(taken(d) == before + 1);
 }
 
-/* What is measured is the host, and not who else uses the machine: a good while is enough. */
+/*
+ * What is measured is the host, and not who else uses the machine: a good while is enough. Where
+ * there is none, and this thread is woken late as well, there is nothing to be learnt here.
+ */
 static void host_030_a_bit_is_seen_within_twice_the_latency(void **state)
 {
 	enum {
-		WHILES = 50,
-		TRIES = 20
+		WHILES = 100,
+		TRIES = 20,
+		ENOUGH = TRIES * 9 / 10
 	};
 	static const uint16_t latencies[] = {LATENCY, 20000};
 	struct raw_guest g;
 	struct device d;
 	uint8_t *page = start_monitored(&g, &d, NULL, VMBUS_V5_3, 0);
+	bool measured = true;
 
 	open_one(&g, &d, 0);
 	wait_until(atomic_load(&d.polls));
 	for (size_t l = 0; l < sizeof(latencies) / sizeof(latencies[0]); l++) {
 		uint64_t latency_ns = latencies[l] * 100ull;
-		uint32_t in_time = 0;
+		struct punctuality one, all = {0};
 
 		__atomic_store_n((uint16_t *)(void *)(page + 0x240), latencies[l],
 				 __ATOMIC_SEQ_CST);
-		for (uint32_t i = 0; i < WHILES && in_time < TRIES * 9 / 10; i++) {
-			in_time = 0;
+		for (uint32_t i = 0; i < WHILES; i++) {
+			memset(&one, 0, sizeof(one));
 			for (uint32_t n = 0; n < TRIES; n++) {
-				in_time += seen_in_time(&d, page, latency_ns);
+				try_in_time(&d, page, latency_ns, &one);
 				nap(latency_ns / TRIES * n);
 			}
+			all.tries += one.tries;
+			all.prompt += one.prompt;
+			if (one.seen >= ENOUGH)
+				break;
 		}
-		print_message("# %u us: %u of %u in time\n", latencies[l] / 10, in_time, TRIES);
-		assert_true(in_time >= TRIES * 9 / 10);
+		print_message("# %u us: %u of %u in time, this thread %u of %u\n",
+			      latencies[l] / 10, one.seen, one.tries, all.prompt, all.tries);
+		assert_true(one.seen >= ENOUGH || all.prompt < all.tries * 9 / 10);
+		measured &= one.seen >= ENOUGH;
 	}
 	stop_one(&g, &d);
+	if (!measured)
+		skip();
 }
 
 static void ctl_106_host_030_nobody_looks_when_nothing_is_open(void **state)
@@ -274,8 +293,8 @@ static uint64_t looks_in_a_while(struct raw_guest *g, uint64_t *ns)
 	uint64_t before, start;
 
 	nap(10000000);
-	before = looks(g);
 	start = clock_now_ns();
+	before = looks(g);
 	nap(120000000);
 	before = looks(g) - before;
 	*ns = clock_now_ns() - start;
@@ -289,19 +308,19 @@ static void the_guest_may_change_the_latency(void **state)
 	struct device d;
 	uint8_t *page = start_monitored(&g, &d, NULL, VMBUS_V5_3, 0);
 	uint16_t *latency = (uint16_t *)(void *)(page + 0x240);
-	uint64_t slow, fast, ns;
+	uint64_t fast, ns;
 
 	open_one(&g, &d, 0);
 	assert_int_equal(vmbus_get32(page), 1);
 	assert_int_equal(__atomic_load_n(latency, __ATOMIC_SEQ_CST), LATENCY);
 	assert_int_equal(vmbus_get32(page + 0x440), 0x2001);
 	__atomic_store_n(latency, 60000, __ATOMIC_SEQ_CST); /* 6 ms */
-	slow = looks_in_a_while(&g, &ns);
-	assert_true(slow <= ns / 6000000 + 2);
+	assert_true(looks_in_a_while(&g, &ns) <= ns / 6000000 + 2);
 	__atomic_store_n(latency, LATENCY, __ATOMIC_SEQ_CST);
-	fast = looks_in_a_while(&g, &ns);
+	/* more often: as soon as who else uses the machine lets it */
+	wait_until((fast = looks_in_a_while(&g, &ns)) > ns / 6000000 + 2 ||
+		   fast > ns / LATENCY_NS + 2);
 	assert_true(fast <= ns / LATENCY_NS + 2);
-	assert_true(fast > 2 * slow);
 	/* Nor does a guest get the host to look without pause. */
 	__atomic_store_n(latency, 0, __ATOMIC_SEQ_CST);
 	assert_true(looks_in_a_while(&g, &ns) <= ns / VMBUS_MONITOR_FLOOR_NS + 2);
