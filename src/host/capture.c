@@ -49,7 +49,7 @@ int kmcl_capture_open(const char *path, const struct kmcl_capture_options *optio
 	};
 	code = valid(&o) ? part_capture_open(path, &part, &c) : -EINVAL;
 	if (code && error)
-		*error = host_sentence("cannot capture to %s: %s", path, strerror(-code));
+		*error = sentence("cannot capture to %s: %s", path, strerror(-code));
 	*capture = (kmcl_capture *)(void *)c;
 	return code;
 }

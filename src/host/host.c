@@ -282,8 +282,8 @@ static int check_end(const kmcl_partition *partition, enum kmcl_end end, const c
 
 	if (part_endpoint_exists(end == KMCL_SERVER ? part_server(part) : part_client(part)))
 		return 0;
-	*error = host_sentence("%s: this partition has no %s end", name,
-			       end == KMCL_SERVER ? "server" : "client");
+	*error = sentence("%s: this partition has no %s end", name,
+			  end == KMCL_SERVER ? "server" : "client");
 	return -ENODEV;
 }
 
@@ -320,7 +320,7 @@ int kmcl_driver_load(kmcl_partition *partition, enum kmcl_end end, const char *t
 	d = new_driver(partition, end);
 	if (d && access(spec.path, R_OK)) {
 		code = -errno;
-		why = host_sentence("cannot load driver %s: %s", spec.path, strerror(errno));
+		why = sentence("cannot load driver %s: %s", spec.path, strerror(errno));
 	}
 	if (d && !code && end == KMCL_CLIENT)
 		code = host_read_inf(spec.path, d->ids, &d->id_count, &why);
@@ -346,12 +346,11 @@ static int take_ids(kmcl_driver *driver, const char *const *ids, char **error)
 {
 	for (; ids && *ids; ids++) {
 		if (driver->id_count == HOST_MAX_IDS) {
-			*error = host_sentence("%s: more than %u hardware ids", *ids, HOST_MAX_IDS);
+			*error = sentence("%s: more than %u hardware ids", *ids, HOST_MAX_IDS);
 			return -E2BIG;
 		}
 		if (!host_parse_hardware_id(*ids, &driver->ids[driver->id_count])) {
-			*error = host_sentence("%s: not a hardware id of the form VMBUS\\{guid}",
-					       *ids);
+			*error = sentence("%s: not a hardware id of the form VMBUS\\{guid}", *ids);
 			return -EINVAL;
 		}
 		driver->id_count++;

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "base/sentence.h"
 #include "kmcl/bus.h"
 #include "kmcl/kmcl.h"
 #include "kmcl/trace.h"
@@ -89,7 +90,6 @@ bool host_parse_hardware_id(const char *text, struct vmbus_guid *guid);
 /** Reads x.inf beside x.so. 0 also when there is none (then *count is 0). */
 int host_read_inf(const char *driver_path, struct vmbus_guid *ids, unsigned int *count,
 		  char **error);
-char *host_sentence(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /** A trace of a stream, which it closes, also on failure. `name`: for what it complains of. */
 int host_trace_of(FILE *file, const char *name, kmcl_trace **trace, char **error);

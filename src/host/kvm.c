@@ -21,7 +21,7 @@ _Static_assert(sizeof(((struct kmcl_kvm_stats *)0)->from_guest) ==
 static int refuse(char **error, int code, const char *text)
 {
 	if (error)
-		*error = host_sentence("%s", text);
+		*error = sentence("%s", text);
 	return code;
 }
 
@@ -40,7 +40,7 @@ static int cannot_open(char **error, int code)
 			      "/dev/kvm may not be opened: become a member of the group kvm");
 	default:
 		if (error)
-			*error = host_sentence("/dev/kvm: %s", strerror(code));
+			*error = sentence("/dev/kvm: %s", strerror(code));
 		return -code;
 	}
 }

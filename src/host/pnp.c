@@ -211,8 +211,8 @@ static int start_listening(kmcl_driver *driver, char **error)
 	code = part_client_listen(part_client(driver->partition->part), &driver->listener);
 	driver->listening = !code;
 	if (code)
-		*error = host_sentence("%s: cannot watch the bus: %s", nt_driver_name(driver->nt),
-				       strerror(-code));
+		*error = sentence("%s: cannot watch the bus: %s", nt_driver_name(driver->nt),
+				  strerror(-code));
 	return code;
 }
 
@@ -230,8 +230,8 @@ int host_pnp_start(kmcl_driver *driver, char **error)
 	status = add_device(driver, device);
 	if (NT_SUCCESS(status))
 		return 0;
-	*error = host_sentence("%s: AddDevice or start failed with %s", nt_driver_name(driver->nt),
-			       kmcl_status_name(status));
+	*error = sentence("%s: AddDevice or start failed with %s", nt_driver_name(driver->nt),
+			  kmcl_status_name(status));
 	return -ENODEV;
 }
 

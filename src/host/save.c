@@ -10,7 +10,7 @@
 static int answer(int code, const struct part_save_error *error, char **text)
 {
 	if (text)
-		*text = code ? host_sentence("%s", error->text) : NULL;
+		*text = code ? sentence("%s", error->text) : NULL;
 	return code;
 }
 

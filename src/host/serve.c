@@ -323,7 +323,7 @@ int kmcl_server_create(const char *path, const struct kmcl_server_options *optio
 	if (code) {
 		kmcl_server_destroy(server);
 		return give_error(error, code,
-				  host_sentence("%s: cannot serve: %s", path, strerror(-code)));
+				  sentence("%s: cannot serve: %s", path, strerror(-code)));
 	}
 	*result = server;
 	return 0;
@@ -341,7 +341,7 @@ int kmcl_server_load(kmcl_server *server, const char *text, char **error)
 		*error = NULL;
 	if (server->running || server->image_count == MOST_DRIVERS)
 		return give_error(error, server->running ? -EBUSY : -E2BIG,
-				  host_sentence("%s: too late, or too many drivers", text));
+				  sentence("%s: too late, or too many drivers", text));
 	code = host_spec_parse(text, &spec, &why);
 	if (code)
 		return give_error(error, code, why);
@@ -362,15 +362,15 @@ int kmcl_server_start(kmcl_server *server, char **error)
 	if (error)
 		*error = NULL;
 	if (server->running)
-		return give_error(error, -EBUSY, host_sentence("the server runs"));
+		return give_error(error, -EBUSY, sentence("the server runs"));
 	if (rename(server->temporary, server->address.sun_path))
 		code = -errno;
 	else
 		code = part_thread_create(&server->thread, accept_guests, server, "kmcl-serve");
 	server->running = !code;
 	return code ? give_error(error, code,
-				 host_sentence("%s: cannot serve: %s", server->address.sun_path,
-					       strerror(-code)))
+				 sentence("%s: cannot serve: %s", server->address.sun_path,
+					  strerror(-code)))
 		    : 0;
 }
 
@@ -470,8 +470,7 @@ int kmcl_partition_create_user(const char *path, const struct kmcl_guest_options
 	if (!code)
 		code = user_guest_create(path, &guest, &part, &why);
 	if (code)
-		return give_error(error, code,
-				  host_sentence("%s: %s (%s)", path, why, strerror(-code)));
+		return give_error(error, code, sentence("%s: %s (%s)", path, why, strerror(-code)));
 	*partition = host_partition_of(part);
 	if (*partition)
 		return 0;

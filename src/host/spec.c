@@ -4,7 +4,6 @@
  */
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,18 +12,6 @@
 #include "host/internal.h"
 
 #define INF_MOST 65536u
-
-char *host_sentence(const char *format, ...)
-{
-	char *text = NULL;
-	va_list args;
-
-	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
-	va_end(args);
-	return text;
-}
 
 static int complain(char **error, int code, char *text)
 {
@@ -71,36 +58,36 @@ static int offer_key(struct kmcl_offer_options *o, const char *key, const char *
 	if (!strcmp(key, "subchannel")) {
 		if (!parse_number(value, 65535, &n))
 			return complain(error, -EINVAL,
-					host_sentence("offer.subchannel=%s: not a number from 0 to "
-						      "65535",
-						      value));
+					sentence("offer.subchannel=%s: not a number from 0 to "
+						 "65535",
+						 value));
 		o->subchannel = (uint16_t)n;
 	} else if (!strcmp(key, "monitor")) {
 		/* the latency in 100 ns units */
 		if (!parse_number(value, 65535, &n))
 			return complain(error, -EINVAL,
-					host_sentence("offer.monitor=%s: not a latency from 0 to "
-						      "65535 (100 ns units)",
-						      value));
+					sentence("offer.monitor=%s: not a latency from 0 to "
+						 "65535 (100 ns units)",
+						 value));
 		o->monitored = true;
 		o->monitor_latency = (uint16_t)n;
 	} else if (!strcmp(key, "dedicated")) {
 		if (strcmp(value, "1"))
 			return complain(error, -EINVAL,
-					host_sentence("offer.dedicated=%s: every offer has a "
-						      "dedicated signal, only 1 is possible",
-						      value));
+					sentence("offer.dedicated=%s: every offer has a "
+						 "dedicated signal, only 1 is possible",
+						 value));
 	} else if (!strcmp(key, "user_data")) {
 		if (!parse_hex(value, o->user_data, sizeof(o->user_data), &o->user_data_size))
 			return complain(error, -EINVAL,
-					host_sentence("offer.user_data=%s: not up to %zu bytes in "
-						      "hex",
-						      value, sizeof(o->user_data)));
+					sentence("offer.user_data=%s: not up to %zu bytes in "
+						 "hex",
+						 value, sizeof(o->user_data)));
 	} else {
 		return complain(error, -EINVAL,
-				host_sentence("offer.%s: no such option (there are subchannel, "
-					      "monitor, dedicated, user_data)",
-					      key));
+				sentence("offer.%s: no such option (there are subchannel, "
+					 "monitor, dedicated, user_data)",
+					 key));
 	}
 	return 0;
 }
@@ -114,18 +101,18 @@ static int add_option(struct host_spec *spec, char *option, char **error)
 
 	if (!equals || equals == option)
 		return complain(error, -EINVAL,
-				host_sentence("%s: driver options are key=value", option));
+				sentence("%s: driver options are key=value", option));
 	if (!strncmp(option, "offer.", 6)) {
 		*equals = 0;
 		return offer_key(&spec->offer, option + 6, equals + 1, error);
 	}
 	grown = realloc(spec->parameters, (spec->parameter_count + 2) * sizeof(*grown));
 	if (!grown)
-		return complain(error, -ENOMEM, host_sentence("out of memory"));
+		return complain(error, -ENOMEM, sentence("out of memory"));
 	spec->parameters = grown;
 	grown[spec->parameter_count] = strdup(option);
 	if (!grown[spec->parameter_count])
-		return complain(error, -ENOMEM, host_sentence("out of memory"));
+		return complain(error, -ENOMEM, sentence("out of memory"));
 	grown[++spec->parameter_count] = NULL;
 	return 0;
 }
@@ -148,19 +135,18 @@ int host_spec_parse(const char *text, struct host_spec *spec, char **error)
 
 	memset(spec, 0, sizeof(*spec));
 	if (!copy)
-		return complain(error, -ENOMEM, host_sentence("out of memory"));
+		return complain(error, -ENOMEM, sentence("out of memory"));
 	word = strsep(&rest, ",");
 	if (!*word)
-		code = complain(error, -EINVAL,
-				host_sentence("no driver file named in '%s'", text));
+		code = complain(error, -EINVAL, sentence("no driver file named in '%s'", text));
 	/* a path without a slash would be looked for in the library path */
-	spec->path = strchr(word, '/') ? strdup(word) : host_sentence("./%s", word);
+	spec->path = strchr(word, '/') ? strdup(word) : sentence("./%s", word);
 	spec->name = base_name(word);
 	while (!code && (word = strsep(&rest, ",")))
 		code = add_option(spec, word, error);
 	free(copy);
 	if (!code && (!spec->path || !spec->name))
-		code = complain(error, -ENOMEM, host_sentence("out of memory"));
+		code = complain(error, -ENOMEM, sentence("out of memory"));
 	if (code)
 		host_spec_free(spec);
 	return code;
@@ -175,7 +161,7 @@ int host_spec_words(const char *const *words, struct host_spec *spec, char **err
 		char *copy = strdup(*words);
 
 		code = copy ? add_option(spec, copy, error)
-			    : complain(error, -ENOMEM, host_sentence("out of memory"));
+			    : complain(error, -ENOMEM, sentence("out of memory"));
 		free(copy);
 	}
 	if (code)
@@ -244,9 +230,9 @@ static int read_file(const char *path, char **text, char **error)
 
 	*text = NULL;
 	if (!f)
-		return errno == ENOENT ? 0
-				       : complain(error, -errno,
-						  host_sentence("%s: %s", path, strerror(errno)));
+		return errno == ENOENT
+			       ? 0
+			       : complain(error, -errno, sentence("%s: %s", path, strerror(errno)));
 	*text = malloc(INF_MOST + 1);
 	size = *text ? fread(*text, 1, INF_MOST, f) : 0;
 	if (!*text || ferror(f)) {
@@ -255,15 +241,14 @@ static int read_file(const char *path, char **text, char **error)
 		free(*text);
 		*text = NULL;
 		fclose(f);
-		return complain(error, code, host_sentence("%s: %s", path, strerror(-code)));
+		return complain(error, code, sentence("%s: %s", path, strerror(-code)));
 	}
 	fclose(f);
 	if (size == INF_MOST) {
 		free(*text);
 		*text = NULL;
-		return complain(
-			error, -EFBIG,
-			host_sentence("%s: too long, %u bytes at most", path, INF_MOST - 1));
+		return complain(error, -EFBIG,
+				sentence("%s: too long, %u bytes at most", path, INF_MOST - 1));
 	}
 	(*text)[size] = 0;
 	narrow(*text, &size);
@@ -292,18 +277,18 @@ int host_read_inf(const char *driver_path, struct vmbus_guid *ids, unsigned int 
 	const char *dot = strrchr(driver_path, '.'), *slash = strrchr(driver_path, '/');
 	int length = dot && (!slash || dot > slash) ? (int)(dot - driver_path)
 						    : (int)strlen(driver_path);
-	char *path = host_sentence("%.*s.inf", length, driver_path), *text;
+	char *path = sentence("%.*s.inf", length, driver_path), *text;
 	int code;
 
 	*count = 0;
 	if (!path)
-		return complain(error, -ENOMEM, host_sentence("out of memory"));
+		return complain(error, -ENOMEM, sentence("out of memory"));
 	code = read_file(path, &text, error);
 	if (!code && text) {
 		collect_ids(text, ids, count);
 		if (!*count)
 			code = complain(error, -EINVAL,
-					host_sentence("%s: no line with VMBUS\\{guid}", path));
+					sentence("%s: no line with VMBUS\\{guid}", path));
 	}
 	free(text);
 	free(path);

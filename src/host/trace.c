@@ -55,13 +55,13 @@ struct kmcl_trace {
 
 /* ---- complaints ---- */
 
-#define complain(t, error, code, ...) complain_at(t, error, code, host_sentence(__VA_ARGS__))
+#define complain(t, error, code, ...) complain_at(t, error, code, sentence(__VA_ARGS__))
 
 static int complain_at(const kmcl_trace *t, char **error, int code, char *what)
 {
 	if (error && what)
-		*error = host_sentence("%s: at byte %llu: %s", t->name,
-				       (unsigned long long)t->offset, what);
+		*error = sentence("%s: at byte %llu: %s", t->name, (unsigned long long)t->offset,
+				  what);
 	free(what);
 	return code;
 }
@@ -434,6 +434,6 @@ int kmcl_trace_open(const char *path, kmcl_trace **trace, char **error)
 		return host_trace_of(file, standard ? "standard input" : path, trace, error);
 	code = -errno;
 	if (error)
-		*error = host_sentence("%s: %s", path, strerror(-code));
+		*error = sentence("%s: %s", path, strerror(-code));
 	return code;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/sentence.h"
 #include "kmcl/channel.h"
 
 #define FAULTS_MAX   16u
@@ -155,19 +156,6 @@ static bool fail_nt_allocation(const char *function)
 
 /* ---- specifications ---- */
 
-static char *complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static char *complain(const char *format, ...)
-{
-	char *text = NULL;
-	va_list args;
-
-	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
-	va_end(args);
-	return text;
-}
-
 static bool number(const char *text, uint64_t *n)
 {
 	char *end;
@@ -223,7 +211,7 @@ static char *parse_head(struct fault *f, char *text)
 			break;
 	}
 	if (f->kind == KMCL_FAULT_KINDS)
-		return complain("'%s' is no fault: they are alloc, pend, room, close, rescind and "
+		return sentence("'%s' is no fault: they are alloc, pend, room, close, rescind and "
 				"reset",
 				text);
 	text += length + 1;
@@ -233,16 +221,16 @@ static char *parse_head(struct fault *f, char *text)
 		f->when = sign == '@' ? WHEN_NTH : WHEN_EVERY;
 		if (number(text, &f->n) && f->n)
 			return NULL;
-		return complain("'%s' after '%s%c' is no number from 1 on", text,
+		return sentence("'%s' after '%s%c' is no number from 1 on", text,
 				kind_names[f->kind], sign);
 	case '%':
 		f->when = WHEN_CHANCE;
 		if (percentage(text, &f->chance))
 			return NULL;
-		return complain("'%s' after '%s%%' is no percentage up to 100", text,
+		return sentence("'%s' after '%s%%' is no percentage up to 100", text,
 				kind_names[f->kind]);
 	default:
-		return complain(
+		return sentence(
 			"'%s' says not when: @N is the Nth call, /N every Nth, %%P a chance "
 			"of P percent",
 			kind_names[f->kind]);
@@ -254,18 +242,18 @@ static char *parse_option(struct fault *f, const char *text)
 	if (!strncmp(text, "seed=", 5)) {
 		if (f->when == WHEN_CHANCE && number(text + 5, &f->seed))
 			return NULL;
-		return complain("'%s': a seed is a number, and of a fault by chance (%%)", text);
+		return sentence("'%s': a seed is a number, and of a fault by chance (%%)", text);
 	}
 	if (!strncmp(text, "driver=", 7)) {
 		if (text[7] && strlen(text + 7) < sizeof(f->driver)) {
 			strcpy(f->driver, text + 7);
 			return NULL;
 		}
-		return complain("'%s' names no driver", text);
+		return sentence("'%s' names no driver", text);
 	}
 	if (f->kind == KMCL_FAULT_PEND && duration(text, &f->delay_us))
 		return NULL;
-	return complain("'%s' of %s is not understood: it is seed=N, driver=NAME%s", text,
+	return sentence("'%s' of %s is not understood: it is seed=N, driver=NAME%s", text,
 			kind_names[f->kind],
 			f->kind == KMCL_FAULT_PEND ? ", or how long, as 200us or 5ms" : "");
 }
@@ -276,7 +264,7 @@ static char *parse_fault(struct fault *f, char *text)
 
 	*f = (struct fault){.seed = DEFAULT_SEED};
 	if (!word)
-		return complain("a fault is missing between two commas");
+		return sentence("a fault is missing between two commas");
 	error = parse_head(f, word);
 	while (!error && (word = strtok_r(NULL, ":", &rest)))
 		error = parse_option(f, word);
@@ -290,10 +278,10 @@ static char *parse(const char *spec, struct fault *list, unsigned int *count)
 
 	*count = 0;
 	if (!copy)
-		return complain("out of memory");
+		return sentence("out of memory");
 	while (!error && at && *spec && (word = strsep(&at, ","))) {
 		if (*count == FAULTS_MAX)
-			error = complain("more than %u faults", FAULTS_MAX);
+			error = sentence("more than %u faults", FAULTS_MAX);
 		else
 			error = parse_fault(&list[(*count)++], word);
 	}

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sentence.h"
 
 #define LATE_NS 10000000000ull
 
@@ -123,19 +124,6 @@ void nt_unload_check_set(bool (*still_used)(struct nt_driver *driver))
 }
 
 /* ---- loading ---- */
-
-static char *sentence(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static char *sentence(const char *format, ...)
-{
-	char *text = NULL;
-	va_list args;
-
-	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
-	va_end(args);
-	return text;
-}
 
 static NTSTATUS fail(char **error, NTSTATUS status, char *text)
 {
