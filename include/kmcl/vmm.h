@@ -67,7 +67,8 @@ int kmcl_host_add_memory(kmcl_partition *partition, int fd, uint64_t gpa, uint64
 			 uint64_t offset);
 
 /** The guest set a processor's SIMP and SIEFP: addresses of its message page and its event flag
- *  page, 0 where it has none (any more). SINT 2 is taken as unmasked, the others as masked.
+ *  page, 0 where it has none (any more). SINT 2 is taken as unmasked, the others as masked. When it
+ *  returns, the host neither uses pages that were there before nor is in an `interrupt` for them.
  *  @return 0; -EINVAL: no such processor, or not a page of memory (nothing changed) */
 int kmcl_host_synic(kmcl_partition *partition, uint32_t vp, uint64_t message_page,
 		    uint64_t event_flag_page);
@@ -90,7 +91,7 @@ void kmcl_host_reset(kmcl_partition *partition);
 struct kmcl_guest_machine {
 	uint32_t size;       /**< sizeof(struct kmcl_guest_machine) */
 	uint32_t processors; /**< 1 to 64 */
-	/** SIMP and SIEFP of a processor. 0 or negative errno. */
+	/** SIMP and SIEFP of a processor; both 0 when the guest ends. 0 or negative errno. */
 	int (*synic)(void *ctx, uint32_t vp, uint64_t message_page, uint64_t event_flag_page);
 	/** A SINT is let through from now on, or no more. 0 or negative errno. */
 	int (*mask)(void *ctx, uint32_t vp, uint32_t sint, int masked);
@@ -122,7 +123,8 @@ int kmcl_guest_memory(kmcl_partition *partition, uint64_t *bytes);
  *  @return 0; -EBUSY: called before; -ENOMEM, -EAGAIN; what `synic` or `mask` returned: then the
  *  partition is only to be destroyed */
 int kmcl_guest_connect(kmcl_partition *partition);
-/** A processor was interrupted. Any thread; does not block; from the first call of `synic` on. */
+/** A processor was interrupted. Any thread; does not block; from the first call of `synic` on, and
+ *  not after the call that takes the processor's pages away has returned. */
 void kmcl_guest_interrupt(kmcl_partition *partition, uint32_t vp);
 
 #ifdef __cplusplus

@@ -165,10 +165,13 @@ static void guest_start(void *transport, const struct part_guest_lines *lines)
 	atomic_store(&t->started, true);
 }
 
+/* Without the pages nobody interrupts any more: the partition may go. */
 static void guest_stop(void *transport)
 {
 	struct guest_transport *t = transport;
 
+	for (uint32_t vp = 0; vp < t->lines.vps; vp++)
+		t->ops.synic(t->ctx, vp, 0, 0);
 	atomic_store(&t->started, false);
 }
 

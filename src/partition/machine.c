@@ -161,9 +161,11 @@ static int deliver(void *transport, uint32_t vp, uint8_t sint, const void *paylo
 
 	if (vp >= m->vps)
 		return -ENODEV;
+	atomic_fetch_add(&m->vp[vp].inside, 1);
 	error = synic_deliver(&m->vp[vp], sint, HV_MESSAGE_TYPE_VMBUS, 0, payload, size);
 	if (!error)
 		m->interrupt(m, vp, sint, true);
+	atomic_fetch_sub(&m->vp[vp].inside, 1);
 	return error;
 }
 
@@ -174,9 +176,11 @@ static int set_flag(void *transport, uint32_t vp, uint8_t sint, uint16_t flag)
 
 	if (vp >= m->vps)
 		return -ENODEV;
+	atomic_fetch_add(&m->vp[vp].inside, 1);
 	raised = synic_set_flag(&m->vp[vp], sint, flag);
 	if (raised > 0)
 		m->interrupt(m, vp, sint, false);
+	atomic_fetch_sub(&m->vp[vp].inside, 1);
 	return raised < 0 ? raised : 0;
 }
 
@@ -186,6 +190,15 @@ static bool find_page(const struct hv_machine *m, uint64_t gpa, uint8_t **page)
 	return !(gpa % PART_PAGE_SIZE) && (*page || !gpa);
 }
 
+/* Another Dekker pair: who counts itself after the page was taken away finds none. */
+static void set_page(struct synic_vp *v, _Atomic(uint8_t *) *at, uint8_t *page)
+{
+	uint8_t *old = atomic_exchange(at, page);
+
+	while (old && old != page && atomic_load(&v->inside))
+		sched_yield();
+}
+
 int hv_machine_enable_synic(struct hv_machine *m, uint32_t vp, uint64_t simp_gpa,
 			    uint64_t siefp_gpa)
 {
@@ -193,8 +206,8 @@ int hv_machine_enable_synic(struct hv_machine *m, uint32_t vp, uint64_t simp_gpa
 
 	if (vp >= m->vps || !find_page(m, simp_gpa, &simp) || !find_page(m, siefp_gpa, &siefp))
 		return -EINVAL;
-	atomic_store(&m->vp[vp].simp, simp);
-	atomic_store(&m->vp[vp].siefp, siefp);
+	set_page(&m->vp[vp], &m->vp[vp].simp, simp);
+	set_page(&m->vp[vp], &m->vp[vp].siefp, siefp);
 	/* A guest of VMBus unmasks one SINT and no other. */
 	atomic_store(&m->vp[vp].unmasked, 1u << 2);
 	hv_machine_look(m);

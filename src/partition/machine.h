@@ -79,6 +79,8 @@ uint16_t hv_machine_signal(struct hv_machine *m, uint32_t connection_id, uint16_
 /** Rings a bound channel's doorbell. Any thread; takes no lock. */
 void hv_machine_doorbell(struct hv_machine *m, uint32_t dispatcher, uint32_t channel);
 /** The VP's message and event flag page, 0: none. The pages' SINT 2 is let through and no other.
+ *  When it returns, nobody uses a page that was there before or interrupts for it: not to be called
+ *  from `interrupt`.
  *  -EINVAL: no such VP, or no page of guest memory; nothing changed. */
 int hv_machine_enable_synic(struct hv_machine *m, uint32_t vp, uint64_t simp_gpa,
 			    uint64_t siefp_gpa);

@@ -22,6 +22,7 @@ struct synic_vp {
 	_Atomic(uint8_t *) simp;
 	_Atomic(uint8_t *) siefp;
 	_Atomic uint32_t unmasked; /**< bit a SINT: what the guest lets through */
+	_Atomic uint32_t inside;   /**< threads of the host's that use the pages or interrupt */
 };
 
 /** 0: delivered, interrupt the VP. -EAGAIN: slot taken or masked; the pending flag is set, the

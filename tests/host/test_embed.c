@@ -8,7 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,6 +26,7 @@ struct machine {
 	kmcl_partition *host, *guest;
 	atomic_uint interrupts, posts, signals, ends;
 	uint64_t message_page[VPS], event_flag_page[VPS];
+	atomic_bool hold, held; /* interrupts wait; one does */
 };
 
 static void interrupt(void *ctx, uint32_t vp, uint32_t sint)
@@ -30,6 +34,10 @@ static void interrupt(void *ctx, uint32_t vp, uint32_t sint)
 	struct machine *m = ctx;
 
 	atomic_fetch_add(&m->interrupts, 1);
+	while (atomic_load(&m->hold)) {
+		atomic_store(&m->held, true);
+		sched_yield();
+	}
 	if (m->guest)
 		kmcl_guest_interrupt(m->guest, vp);
 }
@@ -157,7 +165,12 @@ static void drivers_talk_across(void **state)
 	assert_true(atomic_load(&m.posts) >= 1);
 	assert_true(atomic_load(&m.interrupts) >= 1);
 	assert_int_equal(kmcl_driver_unload(vsc), 0);
+	for (uint32_t vp = 0; vp < VPS; vp++)
+		assert_int_not_equal(m.message_page[vp], 0);
+	/* the host is told of its end: it does not interrupt what is no more */
 	stop(&m);
+	for (uint32_t vp = 0; vp < VPS; vp++)
+		assert_true(!m.message_page[vp] && !m.event_flag_page[vp]);
 }
 
 /* A second host for the same guest. It knows where the guest's pages are, as a VMM does. */
@@ -429,6 +442,48 @@ static void a_masked_sint_gets_its_message_later(void **state)
 	munmap(memory, 1 << 20);
 }
 
+static void *take_pages_away(void *arg)
+{
+	struct machine *m = arg;
+
+	kmcl_host_synic(m->host, 0, 0, 0);
+	atomic_store(&m->ends, 1);
+	return NULL;
+}
+
+static void wait_for_bool(atomic_bool *flag)
+{
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	for (int i = 0; !atomic_load(flag); i++, nanosleep(&pause, NULL))
+		assert_true(i < 30000);
+}
+
+/* Whoever takes a processor's pages away may free all that its interrupt needs. */
+static void pages_go_when_the_last_interrupt_for_them_has_returned(void **state)
+{
+	const struct timespec while_held = {.tv_nsec = 30000000};
+	struct machine m;
+	pthread_t thread;
+	uint8_t *memory;
+	bool waited;
+
+	start_host(&m);
+	memory = guest_of_bytes(&m);
+	assert_int_equal(kmcl_host_synic(m.host, 0, MESSAGE_PAGE, FLAG_PAGE), 0);
+	atomic_store(&m.hold, true);
+	post_contact(&m);
+	wait_for_bool(&m.held);
+	assert_int_equal(pthread_create(&thread, NULL, take_pages_away, &m), 0);
+	nanosleep(&while_held, NULL);
+	waited = !atomic_load(&m.ends);
+	atomic_store(&m.hold, false);
+	pthread_join(thread, NULL);
+	assert_true(waited);
+	stop(&m);
+	munmap(memory, 1 << 20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -441,6 +496,7 @@ int main(void)
 		cmocka_unit_test(a_guest_connects_once),
 		cmocka_unit_test(a_reset_guest_is_forgotten_and_may_come_again),
 		cmocka_unit_test(a_masked_sint_gets_its_message_later),
+		cmocka_unit_test(pages_go_when_the_last_interrupt_for_them_has_returned),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
