@@ -5,6 +5,8 @@
  */
 #include "support.h"
 
+#include "partition/server_end.h"
+
 static void expect_size(struct raw_guest *g, uint32_t type, uint32_t size, struct raw_message *m)
 {
 	raw_expect(g, type, m);
@@ -408,28 +410,41 @@ static void field_014_no_signal_before_the_result_is_posted(void **state)
 	stop_one(&g, &d);
 }
 
+/* Opens until the host has yet to look again, which it does not while the lock is held. */
+static void lock_with_a_recheck_ahead(struct raw_guest *g, struct device *d)
+{
+	for (unsigned int i = 0; i < 100; i++) {
+		raw_post_open(g, 1, 7, RING_PAGES, 1);
+		sem_wait(&d->opened);
+		part_server_open_done(d->ch, 0);
+		assert_int_equal(raw_expect_open_result(g, 1), 0);
+		pthread_mutex_lock(&g->host->lock);
+		if (d->ch->recheck_at)
+			return;
+		pthread_mutex_unlock(&g->host->lock);
+		raw_post_channel(g, 7, 1);
+		sem_wait(&d->closed);
+	}
+	fail_msg("the host never looks again");
+}
+
 /* A guest threw its first interrupt away: within a short time it gets another, and only one. */
 static void field_014_a_signal_that_is_owed_is_repeated_once(void **state)
 {
 	struct raw_guest g;
 	struct device d;
-	uint64_t start;
 
 	start_one(&g, &d);
 	d.manual_open = true;
-	raw_post_open(&g, 1, 7, RING_PAGES, 1);
-	sem_wait(&d.opened);
-	part_server_open_done(d.ch, 0);
-	assert_int_equal(raw_expect_open_result(&g, 1), 0);
+	lock_with_a_recheck_ahead(&g, &d);
 	assert_int_equal(vmbus_ring_write_inband(&d.port.out, VMBUS_PKT_INBAND, 0, 0, "hello", 5),
 			 VMBUS_RING_OK);
 	assert_true(vmbus_ring_publish(&d.port.out));
 	part_port_signal(&d.port);
 	assert_true(raw_flag(&g, 1, 1));
 	raw_clear_flag(&g, 1, 1);
-	start = clock_now_ns();
+	pthread_mutex_unlock(&g.host->lock);
 	wait_until(raw_flag(&g, 1, 1));
-	assert_true(clock_now_ns() - start < 2000000000u);
 	raw_clear_flag(&g, 1, 1);
 	nap(300000000);
 	assert_false(raw_flag(&g, 1, 1));
