@@ -183,8 +183,10 @@ static void check_connection_id(struct saved_stream *io, const struct vmbus_serv
 static void check_in_use(struct saved_stream *io, const struct vmbus_server *s,
 			 const struct channel *ch)
 {
-	if (ch->state == CHANNEL_CLOSED || ch->state == CHANNEL_REVOKED)
+	if (ch->state == CHANNEL_CLOSED || ch->state == CHANNEL_REVOKED) {
+		saved_refuse_if(io, ch->reserved, "channel.reserved", "it is not in use");
 		return;
+	}
 	check_open(io, s, &ch->open);
 	check_signal(io, s, ch, &ch->open);
 	if (ch->state == CHANNEL_CLOSING_REOPEN)

@@ -562,6 +562,18 @@ static void field_010_a_request_that_waits_is_signalled_as_its_channel_is(void *
 	drop(t, &s);
 }
 
+/* Found by fuzz_saved_state: between connections it was there, closed, for nobody to see. */
+static void field_010_a_closed_channel_is_not_reserved(void **state)
+{
+	struct bench *t = *state;
+	struct saved s;
+
+	connect_with(t, GOOD, 0, 1);
+	s = save(t);
+	set(&s, section(&s, 3, 0) + 16 + 6, 1, 1, "channel.reserved", t);
+	drop(t, &s);
+}
+
 static void field_010_truncated_state_is_refused_at_any_length(void **state)
 {
 	struct bench *t = *state;
@@ -728,6 +740,7 @@ int main(int argc, char **argv)
 		TEST(field_010_what_a_version_cannot_have_is_refused_by_name),
 		TEST(field_010_what_a_channel_cannot_be_is_refused_by_name),
 		TEST(field_010_a_request_that_waits_is_signalled_as_its_channel_is),
+		TEST(field_010_a_closed_channel_is_not_reserved),
 		TEST(field_010_truncated_state_is_refused_at_any_length),
 		TEST(field_010_damaged_state_is_refused_at_any_bit),
 		TEST(field_010_sections_out_of_order_are_refused),
