@@ -37,13 +37,13 @@ int part_memory_file(uint64_t size)
  */
 static bool file_is_safe(int fd, uint64_t size)
 {
-	int seals = fcntl(fd, F_GET_SEALS);
+	int seals = fcntl(fd, F_GET_SEALS), access = fcntl(fd, F_GETFL) & O_ACCMODE;
 	struct statfs fs;
 	struct stat st;
 
-	return seals >= 0 && (seals & F_SEAL_SHRINK) && !(seals & SEALS_AGAINST_WRITING) &&
-	       !fstatfs(fd, &fs) && fs.f_type == TMPFS_MAGIC && !fstat(fd, &st) &&
-	       (uint64_t)st.st_size >= size;
+	return access == O_RDWR && seals >= 0 && (seals & F_SEAL_SHRINK) &&
+	       !(seals & SEALS_AGAINST_WRITING) && !fstatfs(fd, &fs) && fs.f_type == TMPFS_MAGIC &&
+	       !fstat(fd, &st) && (uint64_t)st.st_size >= size;
 }
 
 /* An aligned guest address is then an aligned address in every view. */

@@ -7,6 +7,7 @@
  * thread hears the host's signals; the flags themselves lie in the guest's event flag pages.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@
 #define STOP      UINT64_MAX
 #define ALL_SINTS 0xffffu
 #define RESET_MS  5000u
+#define MOST_SAID 200u
 
 struct guest_vp {
 	int to_host, to_guest;
@@ -75,7 +77,7 @@ static void wake(struct user_guest *g)
 
 /* ---- shaking hands ---- */
 
-static int send_in_time(int fd, const struct user_packet *p)
+static int send_in_time(struct user_guest *g, int fd, const struct user_packet *p)
 {
 	uint64_t until = clock_now_ns() + ANSWER_MS * 1000000ull;
 	int error;
@@ -83,7 +85,7 @@ static int send_in_time(int fd, const struct user_packet *p)
 	while ((error = user_send(fd, p)) == -EAGAIN) {
 		struct pollfd pfd = {.fd = fd, .events = POLLOUT};
 
-		if (clock_now_ns() >= until)
+		if (clock_now_ns() >= until || atomic_load(&g->ending))
 			return -ETIMEDOUT;
 		poll(&pfd, 1, RETRY_MS);
 	}
@@ -91,7 +93,8 @@ static int send_in_time(int fd, const struct user_packet *p)
 }
 
 /* The next packet must be `op` of that size; anything else is no host of ours. */
-static int receive_answer(int fd, struct user_packet *p, uint32_t op, uint32_t size)
+static int receive_answer(struct user_guest *g, int fd, struct user_packet *p, uint32_t op,
+			  uint32_t size)
 {
 	uint64_t until = clock_now_ns() + ANSWER_MS * 1000000ull;
 	const char *why;
@@ -108,18 +111,19 @@ static int receive_answer(int fd, struct user_packet *p, uint32_t op, uint32_t s
 			return -EPROTO;
 		if (got == USER_HUNG_UP)
 			return -ECONNRESET;
-		if (clock_now_ns() >= until)
+		if (clock_now_ns() >= until || atomic_load(&g->ending))
 			return -ETIMEDOUT;
 		poll(&pfd, 1, RETRY_MS);
 	}
 }
 
-static int ask(int fd, struct user_packet *p, uint32_t op, uint32_t size, uint32_t status_at)
+static int ask(struct user_guest *g, int fd, struct user_packet *p, uint32_t op, uint32_t size,
+	       uint32_t status_at)
 {
-	int error = send_in_time(fd, p);
+	int error = send_in_time(g, fd, p);
 
 	if (!error)
-		error = receive_answer(fd, p, op, size);
+		error = receive_answer(g, fd, p, op, size);
 	if (!error && vmbus_get32(p->data + status_at))
 		error = -ECONNREFUSED;
 	return error;
@@ -132,7 +136,7 @@ static int say_hello(struct user_guest *g, int fd)
 	user_packet_init(&p, USER_HELLO, USER_HELLO_SIZE);
 	vmbus_put32(p.data + 8, USER_VERSION);
 	vmbus_put32(p.data + 12, g->vps);
-	return ask(fd, &p, USER_HELLO_ACK, USER_HELLO_ACK_SIZE, 12);
+	return ask(g, fd, &p, USER_HELLO_ACK, USER_HELLO_ACK_SIZE, 12);
 }
 
 static int show_memory(struct user_guest *g, int fd)
@@ -145,7 +149,7 @@ static int show_memory(struct user_guest *g, int fd)
 	vmbus_put64(p.data + 16, r->size);
 	vmbus_put64(p.data + 24, r->offset);
 	p.fds[p.fd_count++] = r->fd;
-	return ask(fd, &p, USER_MEMORY_ACK, USER_MEMORY_ACK_SIZE, 8);
+	return ask(g, fd, &p, USER_MEMORY_ACK, USER_MEMORY_ACK_SIZE, 8);
 }
 
 static int show_synic(struct user_guest *g, int fd, uint32_t vp)
@@ -159,7 +163,37 @@ static int show_synic(struct user_guest *g, int fd, uint32_t vp)
 	vmbus_put64(p.data + 24, v->signals_gpa);
 	p.fds[p.fd_count++] = v->to_host;
 	p.fds[p.fd_count++] = v->to_guest;
-	return ask(fd, &p, USER_SYNIC_ACK, USER_SYNIC_ACK_SIZE, 8);
+	return ask(g, fd, &p, USER_SYNIC_ACK, USER_SYNIC_ACK_SIZE, 8);
+}
+
+static int renew_bell(int bell)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	int error = fd < 0 || dup3(fd, bell, O_CLOEXEC) < 0 ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return error;
+}
+
+/*
+ * What the host before has done to its eventfds is nothing to the next one. The descriptors keep
+ * their numbers: others may be ringing them.
+ */
+static int renew_bells(struct user_guest *g, uint32_t vp)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = vp};
+	struct guest_vp *v = &g->vp[vp];
+	int error = renew_bell(v->to_host);
+
+	if (error)
+		return error;
+	/* Before it is replaced: it would stay for as long as the host has it. */
+	epoll_ctl(g->listener, EPOLL_CTL_DEL, v->to_guest, NULL);
+	error = renew_bell(v->to_guest);
+	if (epoll_ctl(g->listener, EPOLL_CTL_ADD, v->to_guest, &event) && !error)
+		error = -errno;
+	return error;
 }
 
 static bool may_come(int error)
@@ -205,8 +239,11 @@ static int meet(struct user_guest *g, uint64_t until)
 	error = say_hello(g, fd);
 	if (!error)
 		error = show_memory(g, fd);
-	for (uint32_t vp = 0; !error && vp < g->vps && g->vp[vp].flags_gpa; vp++)
-		error = show_synic(g, fd, vp);
+	for (uint32_t vp = 0; !error && vp < g->vps && g->vp[vp].flags_gpa; vp++) {
+		error = renew_bells(g, vp);
+		if (!error)
+			error = show_synic(g, fd, vp);
+	}
 	if (!error)
 		return fd;
 	close(fd);
@@ -242,13 +279,23 @@ static void end_reset(struct user_guest *g)
 	pthread_mutex_unlock(&g->lock);
 }
 
+/* Nothing but what can be printed goes from the host to a terminal, and not too much of that. */
 static void note_error(struct user_guest *g, const struct user_packet *p)
 {
+	char text[MOST_SAID + 1];
+	uint32_t size;
+
 	if (p->size < USER_ERROR_SIZE)
 		return;
+	size = p->size - USER_ERROR_SIZE < MOST_SAID ? p->size - USER_ERROR_SIZE : MOST_SAID;
+	for (uint32_t i = 0; i < size; i++) {
+		uint8_t c = p->data[USER_ERROR_SIZE + i];
+
+		text[i] = c >= ' ' && c <= '~' ? (char)c : '?';
+	}
+	text[size] = 0;
 	KMCL_LOG_PEER(KMCL_LOG_WARNING, PART_SUBSYSTEM, g->part->id, 0,
-		      "the host says: %.*s (status %#x, op %#x)", (int)(p->size - USER_ERROR_SIZE),
-		      (const char *)p->data + USER_ERROR_SIZE, vmbus_get32(p->data + 8),
+		      "the host says: %s (status %#x, op %#x)", text, vmbus_get32(p->data + 8),
 		      vmbus_get32(p->data + 12));
 }
 

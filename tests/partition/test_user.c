@@ -35,7 +35,7 @@ struct server {
 	struct served guests[CONNECTIONS];
 	atomic_uint count;
 	_Atomic uint64_t memory_limit;
-	atomic_uint queued_messages, more_devices;
+	atomic_uint queued_messages, more_devices, hello_ms;
 };
 
 static bool joined(void *owner, struct part *part)
@@ -97,6 +97,7 @@ static void *accept_guests(void *arg)
 		fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
 		options.memory_limit = s->memory_limit;
 		options.part.queued_messages = s->queued_messages;
+		options.hello_timeout_ms = s->hello_ms;
 		s->guests[n].more_count = s->more_devices;
 		options.owner = &s->guests[n];
 		if (fd >= 0 && !user_host_serve(fd, &options, &s->guests[n].host))
@@ -597,6 +598,21 @@ static void eventfds_of_a_hostile_guest_block_nobody(void **state)
 	server_stop(s);
 }
 
+static void who_does_not_say_hello_is_dropped(void **state)
+{
+	struct server *s = server_start();
+	struct user_packet p;
+	struct bytes b;
+
+	atomic_store(&s->hello_ms, 50);
+	bytes_connect(&b, s);
+	assert_int_equal(bytes_receive(&b, &p), 0);
+	wait_until(atomic_load(&s->guests[0].gone));
+	assert_false(atomic_load(&s->guests[0].joined));
+	bytes_close(&b);
+	server_stop(s);
+}
+
 #define MANY 1500u /* offers, more than a socket holds */
 
 /* Asks for offers, and reads nothing. */
@@ -678,6 +694,7 @@ int main(void)
 		cmocka_unit_test(files_that_could_kill_the_host_are_refused),
 		cmocka_unit_test(a_violation_ends_its_connection_and_no_other),
 		cmocka_unit_test(eventfds_of_a_hostile_guest_block_nobody),
+		cmocka_unit_test(who_does_not_say_hello_is_dropped),
 		cmocka_unit_test(a_guest_that_reads_late_gets_all_its_messages),
 		cmocka_unit_test(a_guest_that_is_owed_too_much_is_dropped),
 	};

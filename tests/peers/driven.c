@@ -7,6 +7,7 @@
  *   gone                                           until there is none
  *   run DEVICE OP SIZE WINDOW TOTAL TAG SEED       STATUS MISMATCHES COMPLETED BYTES PUSHES DIGEST
  *   loop SEED                                      until the next line: ROUNDS DIGEST
+ *   dropped                                        completions that nobody waited for, by now
  *
  * A digest is SHA-256 of the data that came back; a loop's of all that did. Byte i of what is sent
  * is i + 3 * (i / 256) + SEED; the seed of a loop's round is SEED and the round.
@@ -30,6 +31,7 @@
 #define LOOPED   (32u << 10)
 
 static uint8_t in[sizeof(struct echo_run) + MOST], out[sizeof(struct echo_run_result) + MOST];
+static kmcl_partition *partition;
 static kmcl_driver *driver;
 
 static struct echo_run_result *result(void)
@@ -137,8 +139,10 @@ static bool line_waits(void)
 	return poll(&pfd, 1, 0) != 0;
 }
 
+/* Not as fast as can be: many such loops run at once. */
 static void loop(unsigned int seed)
 {
+	const struct timespec pause = {.tv_nsec = 20000000};
 	static const uint32_t ops[] = {ECHO_OP_ECHO, ECHO_OP_SUM, ECHO_OP_FILL};
 	unsigned long long rounds = 0;
 	struct sha256 sum;
@@ -160,10 +164,22 @@ static void loop(unsigned int seed)
 		}
 		sha256_update(&sum, data_back(), size);
 		rounds++;
+		nanosleep(&pause, NULL);
 	} while (!line_waits());
 	sha256_final(&sum, digest);
 	printf("%llu ", rounds);
 	say_digest(digest);
+}
+
+static void say_dropped(void)
+{
+	struct kmcl_channel_stats stats[16];
+	size_t count = kmcl_partition_stats(partition, stats, 16);
+	unsigned long long dropped = 0;
+
+	for (size_t i = 0; i < count && i < 16; i++)
+		dropped += stats[i].dropped_completions;
+	printf("%llu\n", dropped);
 }
 
 static void obey(const char *line)
@@ -174,6 +190,8 @@ static void obey(const char *line)
 		wait_for(number);
 	else if (!strncmp(line, "gone", 4))
 		wait_for(0);
+	else if (!strncmp(line, "dropped", 7))
+		say_dropped();
 	else if (sscanf(line, "loop %u", &number) == 1)
 		loop(number);
 	else
@@ -188,7 +206,6 @@ int main(int argc, char **argv)
 					   .wait_ms = PATIENCE * 1000,
 					   .reconnect = argc > 3,
 					   .partition = &options};
-	kmcl_partition *partition;
 	char line[200], *error;
 
 	kmcl_partition_options_init(&options);

@@ -22,11 +22,11 @@ Offered = collections.namedtuple(
 class Guest:
     """A connection to a host; pages of memory are handed out in an order that is none."""
 
-    def __init__(self, path, vps=2):
+    def __init__(self, path, vps=2, told=None):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sock.connect(path)
         self.link = wire.Link(sock)
-        self.vps = vps
+        self.vps, self.told = vps, told or vps  # VPs that there are, and how many HELLO tells
         self.file = wire.new_file(LOW_SIZE + HIGH_SIZE)
         self.map = wire.map_file(self.file, LOW_SIZE + HIGH_SIZE)
         view = memoryview(self.map)
@@ -63,7 +63,7 @@ class Guest:
         return packet
 
     def hello(self):
-        answer = self.ask(wire.HELLO, struct.pack('<IIQ', 1, self.vps, 0), (), wire.HELLO_ACK, 24)
+        answer = self.ask(wire.HELLO, struct.pack('<IIQ', 1, self.told, 0), (), wire.HELLO_ACK, 24)
         version, status, self.channels_offered, reserved = struct.unpack_from('<IIII', answer, 8)
         expect((version, status, reserved) == (1, 0, 0), f'HELLO_ACK {answer.hex()}')
 

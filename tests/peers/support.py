@@ -67,11 +67,19 @@ class Processes(unittest.TestCase):
 
     @staticmethod
     def held(process):
-        """Descriptors, threads and mappings of a process."""
-        with open(f'/proc/{process.pid}/maps', encoding='utf-8') as maps:
+        """Descriptors, mappings of guest memory, and threads that belong to a partition; those that
+        wait for work of any kind go when they have waited long enough."""
+        proc = f'/proc/{process.pid}'
+        with open(f'{proc}/maps', encoding='utf-8') as maps:
             mappings = sum('memfd:' in line for line in maps)
-        return [len(os.listdir(f'/proc/{process.pid}/{what}')) for what in ('fd', 'task')] + [
-            mappings]
+        threads = 0
+        for task in os.listdir(f'{proc}/task'):
+            try:
+                with open(f'{proc}/task/{task}/comm', encoding='utf-8') as comm:
+                    threads += comm.read().startswith('kmcl-')
+            except OSError:
+                pass  # it has just ended
+        return [len(os.listdir(f'{proc}/fd')), threads, mappings]
 
 
 def main(name):
