@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A guest process for tests that kill it: attaches, and keeps its channel busy for at most half a
- * minute.
+ * A process for tests that kill it, for at most half a minute: a guest that keeps its channel busy,
+ * or a host.
  *   serve_guest SOCKET CLIENT.so
+ *   serve_guest SOCKET SERVER.so serve
  */
 #include <stdlib.h>
 #include <time.h>
@@ -14,6 +15,19 @@
 
 #define BYTES (64u << 10)
 
+static int serve(const char *path, const char *driver)
+{
+	const struct timespec life = {.tv_sec = 30};
+	kmcl_server *server;
+
+	if (kmcl_server_create(path, NULL, &server, NULL) ||
+	    kmcl_server_load(server, driver, NULL) || kmcl_server_start(server, NULL))
+		return 1;
+	nanosleep(&life, NULL);
+	kmcl_server_destroy(server);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static uint8_t in[sizeof(struct echo_run) + BYTES],
@@ -24,6 +38,8 @@ int main(int argc, char **argv)
 	kmcl_driver *driver;
 	size_t size;
 
+	if (argc == 4)
+		return serve(argv[1], argv[2]);
 	if (argc != 3 || kmcl_partition_create_user(argv[1], NULL, &partition, NULL) ||
 	    kmcl_driver_load(partition, KMCL_CLIENT, argv[2], &driver, NULL))
 		return 1;

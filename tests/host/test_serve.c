@@ -8,7 +8,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,47 +164,224 @@ static unsigned int entries(const char *name)
 	return count;
 }
 
-/* A process that does what a guest does until it is killed, at a moment of its own choice. */
-static pid_t doomed(void)
+/* How often guest memory is mapped. */
+static unsigned int mappings(void)
+{
+	FILE *file = fopen("/proc/self/maps", "r");
+	unsigned int count = 0;
+	char line[600];
+
+	while (fgets(line, sizeof(line), file))
+		count += strstr(line, "memfd:") != NULL;
+	fclose(file);
+	return count;
+}
+
+struct held {
+	unsigned int fds, tasks, mappings;
+};
+
+static struct held held_now(void)
+{
+	return (struct held){
+		.fds = entries("/proc/self/fd"),
+		.tasks = entries("/proc/self/task"),
+		.mappings = mappings(),
+	};
+}
+
+/* Threads of the pool go when they have waited long enough. */
+static void wait_for_no_more_than(const struct held *before)
+{
+	for (int i = 0;; i++, nap()) {
+		struct held now = held_now();
+
+		if (now.fds <= before->fds && now.tasks <= before->tasks &&
+		    now.mappings <= before->mappings)
+			return;
+		assert_true(i < 20000);
+	}
+}
+
+/* A process that does what a guest does until it is killed; with `serve`, what a host does. */
+static pid_t doomed(const char *driver, const char *serve)
 {
 	pid_t pid = fork();
 
 	if (pid)
 		return pid;
-	execl(SERVE_GUEST, SERVE_GUEST, path, ECHO_VSC, (char *)NULL);
+	execl(SERVE_GUEST, SERVE_GUEST, path, driver, serve, (char *)NULL);
 	_exit(127);
+}
+
+static void live(long most_ns)
+{
+	struct timespec life = {.tv_nsec = rand() % most_ns};
+
+	nanosleep(&life, NULL);
+}
+
+static void kill_it(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
 }
 
 static void killed_guests_leave_nothing_behind(void **state)
 {
 	int rounds = getenv("KMCL_SOAK") ? 250 : 10;
 	kmcl_server *server = serve();
-	unsigned int fds, tasks;
+	struct held before;
 	struct guest g;
 
 	attach(&g, 0);
 	wait_for_guests(server, 1);
-	fds = entries("/proc/self/fd");
-	tasks = entries("/proc/self/task");
+	assert_true(echo_works(g.driver, 4));
+	before = held_now();
 	srand(4711);
 	for (int round = 0; round < rounds; round++) {
-		struct timespec life = {.tv_nsec = rand() % 60000000};
-		pid_t pid = doomed();
-		int status;
+		pid_t pid = doomed(ECHO_VSC, NULL);
 
 		assert_true(pid > 0);
-		nanosleep(&life, NULL);
-		assert_int_equal(kill(pid, SIGKILL), 0);
-		assert_int_equal(waitpid(pid, &status, 0), pid);
-		assert_true(WIFSIGNALED(status));
+		live(60000000);
+		kill_it(pid);
 		assert_true(echo_works(g.driver, 4));
 	}
 	wait_for_guests(server, 1);
-	for (int i = 0; entries("/proc/self/fd") != fds || entries("/proc/self/task") != tasks;
-	     i++, nap())
-		assert_true(i < 20000);
+	wait_for_no_more_than(&before);
 	detach(&g);
 	kmcl_server_destroy(server);
+}
+
+/* ---- the host is killed ---- */
+
+struct traffic {
+	kmcl_driver *driver;
+	pthread_t thread;
+	atomic_bool stop;
+	atomic_uint runs, cut_short, wrong;
+	uint8_t in[sizeof(struct echo_run) + 16384];
+	uint8_t out[sizeof(struct echo_run_result) + 16384];
+};
+
+/* Each run returns when all of its requests have ended: a request that never does hangs here, and
+ * one that does twice is a violation, which fails the test. */
+static void note_run(struct traffic *t, size_t size)
+{
+	const struct echo_run_result *r = (const void *)t->out;
+
+	if (size < sizeof(*r))
+		return;
+	atomic_fetch_add(&t->runs, 1);
+	if (r->mismatches || r->completed > r->requests || r->bytes != r->completed * 1024)
+		atomic_fetch_add(&t->wrong, 1);
+	if (r->status)
+		atomic_fetch_add(&t->cut_short, 1);
+	else if (r->completed != 16 ||
+		 memcmp(t->out + sizeof(*r), t->in + sizeof(struct echo_run), 16384) != 0)
+		atomic_fetch_add(&t->wrong, 1);
+}
+
+static void *make_traffic(void *arg)
+{
+	struct traffic *t = arg;
+	const struct echo_run run = {
+		.op = ECHO_OP_ECHO, .size = 1024, .window = 8, .total = 16384, .tag = 1};
+
+	memcpy(t->in, &run, sizeof(run));
+	fill_bytes(t->in + sizeof(run), 16384, 11);
+	while (!atomic_load(&t->stop)) {
+		size_t size = 0;
+
+		if (!kmcl_device_control(t->driver, 0, ECHO_IOCTL_RUN, t->in, sizeof(t->in), t->out,
+					 sizeof(t->out), &size))
+			note_run(t, size);
+		else
+			nap();
+	}
+	return NULL;
+}
+
+static struct traffic *start_traffic(kmcl_driver *driver)
+{
+	struct traffic *t = calloc(1, sizeof(*t));
+
+	t->driver = driver;
+	assert_int_equal(pthread_create(&t->thread, NULL, make_traffic, t), 0);
+	return t;
+}
+
+static void end_traffic(struct traffic *t)
+{
+	atomic_store(&t->stop, true);
+	pthread_join(t->thread, NULL);
+	assert_int_equal(atomic_load(&t->wrong), 0);
+	assert_true(atomic_load(&t->runs) > 0);
+	free(t);
+}
+
+static void wait_for_run(struct traffic *t)
+{
+	unsigned int runs = atomic_load(&t->runs);
+
+	for (int i = 0; atomic_load(&t->runs) == runs; i++, nap())
+		assert_true(i < 20000);
+}
+
+/* A host that was killed before it listened leaves its socket under another name. */
+static void remove_half_made(void)
+{
+	DIR *dir = opendir(folder);
+	struct dirent *entry;
+	char name[400];
+
+	while ((entry = readdir(dir))) {
+		snprintf(name, sizeof(name), "%s/%s", folder, entry->d_name);
+		if (entry->d_name[0] != '.')
+			assert_int_equal(unlink(name), 0);
+	}
+	closedir(dir);
+}
+
+static void a_killed_host_leaves_nothing_behind(void **state)
+{
+	int rounds = getenv("KMCL_SOAK") ? 250 : 10;
+	pid_t pid = doomed(ECHO_VSP, "serve");
+	struct traffic *traffic;
+	struct held before;
+	struct guest g;
+
+	assert_true(pid > 0);
+	attach(&g, 1);
+	traffic = start_traffic(g.driver);
+	wait_for_run(traffic);
+	before = held_now();
+	srand(4712);
+	for (int round = 0; round < rounds; round++) {
+		/* Every third at some moment of its beginning, before anybody is there. */
+		if (round % 3) {
+			assert_int_equal(kmcl_driver_wait_devices(g.driver, 1, 20000), 0);
+			wait_for_run(traffic);
+		}
+		live(30000000);
+		kill_it(pid);
+		for (int i = 0; kmcl_driver_devices(g.driver); i++, nap())
+			assert_true(i < 20000);
+		pid = doomed(ECHO_VSP, "serve");
+		assert_true(pid > 0);
+	}
+	assert_int_equal(kmcl_driver_wait_devices(g.driver, 1, 20000), 0);
+	wait_for_run(traffic);
+	wait_for_no_more_than(&before);
+	end_traffic(traffic);
+	assert_true(echo_works(g.driver, 16));
+	detach(&g);
+	kill_it(pid);
+	assert_int_equal(unlink(path), 0);
+	remove_half_made();
 }
 
 static void only_so_many_guests(void **state)
@@ -302,6 +481,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_host_that_restarts_is_found_again, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(killed_guests_leave_nothing_behind, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_killed_host_leaves_nothing_behind, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(only_so_many_guests, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_wrong_is_said, set_up, tear_down),
