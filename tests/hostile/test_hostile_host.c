@@ -240,6 +240,36 @@ static void the_same_device_twice(void **state)
 	client_echo(&client, 1);
 }
 
+/* More devices than the guest has memory for rings: those that find none fail, and it is all given
+ * back when they go. */
+static void more_devices_than_fit(void **state)
+{
+	const uint32_t last = 400;
+
+	for (uint32_t relid = 10; relid <= last; relid++) {
+		struct message m = make_echo_offer(relid, 0);
+
+		put16(m.b + 36, (uint16_t)relid);
+		m.b[39] = 0x11;
+		host_send(h, m);
+		host_serve(h);
+	}
+	client_echo(&client, 1);
+	client_echo(&client, 2);
+	for (uint32_t relid = 10; relid <= last; relid++) {
+		host_send(h, make_of_channel(RESCIND_OFFER, relid));
+		host_serve(h);
+	}
+	/* A release waits for the answer to what the client said of a GPADL before it knew, so the
+	 * host keeps them until then. */
+	for (uint32_t relid = 10; relid <= last; relid++)
+		serve_until(&client, h->released[relid] == 1);
+	for (uint32_t i = 0; i < MAX_GPADLS; i++)
+		if (h->gpadl[i].relid >= 10)
+			memset(&h->gpadl[i], 0, sizeof(h->gpadl[i]));
+	client_echo(&client, 1);
+}
+
 /* Offered and withdrawn, over and over, by a host that takes no message: what the client would like
  * to say of it does not pile up. */
 static void releases_that_nobody_takes_do_not_pile_up(void **state)
@@ -693,6 +723,7 @@ int main(void)
 	SURVIVES(ctl_047_048_offers_that_cannot_be);
 	SURVIVES(offers_of_every_id);
 	SURVIVES(the_same_device_twice);
+	SURVIVES(more_devices_than_fit);
 	SURVIVES(releases_that_nobody_takes_do_not_pile_up);
 	SURVIVES(ctl_097_withdrawn_before_the_gpadl_was_answered);
 	SURVIVES(ctl_097_withdrawn_before_the_open_was_answered);
