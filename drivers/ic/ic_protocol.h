@@ -59,7 +59,7 @@ struct ic_header {
 struct ic_negotiate {
 	uint16_t framework_count, message_count;
 	uint32_t reserved;
-	struct ic_version versions[];
+	/* versions */
 };
 
 struct ic_heartbeat {

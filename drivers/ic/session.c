@@ -153,11 +153,12 @@ static VOID Negotiate(PIC Ic)
 	UINT32 size = (UINT32)(sizeof(struct ic_negotiate) +
 			       (frameworks + messages) * sizeof(struct ic_version));
 	struct ic_negotiate *body = IcBody(Ic, size);
+	struct ic_version *versions = (struct ic_version *)(body + 1);
 
 	body->framework_count = (UINT16)frameworks;
 	body->message_count = (UINT16)messages;
-	RtlCopyMemory(body->versions, FrameworkVersions, sizeof(FrameworkVersions));
-	RtlCopyMemory(body->versions + frameworks, Ic->Kind->Versions,
+	RtlCopyMemory(versions, FrameworkVersions, sizeof(FrameworkVersions));
+	RtlCopyMemory(versions + frameworks, Ic->Kind->Versions,
 		      messages * sizeof(struct ic_version));
 	Ic->Session = NT_SUCCESS(IcSend(Ic, IC_NEGOTIATE, size)) ? IcNegotiating : IcUnmatched;
 }
