@@ -97,12 +97,13 @@ static BOOLEAN NewOffset(PIC Ic, const struct ic_clock_request *Request, INT64 *
 		return !Request->value;
 	case IC_CLOCK_OFFSET:
 		*Offset = Request->value;
-		return Request->value < TIME_END && Request->value > -TIME_END &&
-		       now.QuadPart + Request->value >= FIRST_TIME &&
-		       now.QuadPart + Request->value < TIME_END;
+		return Request->value >= FIRST_TIME - now.QuadPart &&
+		       Request->value < TIME_END - now.QuadPart;
 	case IC_CLOCK_TIME:
+		if (Request->value < FIRST_TIME || Request->value >= TIME_END)
+			return FALSE;
 		*Offset = Request->value - now.QuadPart;
-		return Request->value >= FIRST_TIME && Request->value < TIME_END;
+		return TRUE;
 	default:
 		return FALSE;
 	}
