@@ -22,8 +22,8 @@ struct subcommand {
 	int (*run)(int argc, char **argv);
 };
 extern const struct subcommand command_guest;
-extern const struct subcommand command_attach, command_demo, command_ls, command_run, command_serve,
-	command_stats, command_trace, command_vm;
+extern const struct subcommand command_attach, command_demo, command_fuzz, command_ls, command_run,
+	command_serve, command_stats, command_trace, command_vm;
 
 /** "kmcl: ..." on stderr. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -11,8 +11,8 @@
 #include "kmcl.h"
 
 static const struct subcommand *const commands[] = {
-	&command_demo,  &command_run,   &command_serve, &command_attach, &command_ls,
-	&command_stats, &command_trace, &command_vm,    &command_guest,
+	&command_demo,  &command_run,  &command_serve, &command_attach, &command_ls,
+	&command_stats, &command_fuzz, &command_trace, &command_vm,     &command_guest,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

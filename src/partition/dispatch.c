@@ -40,10 +40,14 @@ static _Thread_local const struct part_dispatcher *current;
 
 int part_thread_create(pthread_t *thread, void *(*run)(void *), void *arg, const char *name)
 {
+	/* These are a thread's own: blocked, they kill without the handler that tells where. */
+	static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
 	sigset_t all, old;
 	int error;
 
 	sigfillset(&all);
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		sigdelset(&all, own[i]);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	error = pthread_create(thread, NULL, run, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

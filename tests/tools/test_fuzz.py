@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""kmcl fuzz. Arguments: kmcl, the folder of its drivers, the broken driver, the broken driver built
+with coverage (or -)."""
+
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'scripts'))
+sys.dont_write_bytecode = True
+
+import tapresult  # noqa: E402
+
+KMCL, DRIVERS, BROKEN, COVERED = sys.argv[1:5]
+PATIENCE = 280
+MAGIC, KEY = 0x4b434142, 0x5ec2e71d
+LOGIN, SETUP, CHECKSUM, TWICE, NEVER, LEAVE = 1, 2, 3, 0x5505, 0x6606, 0x7707
+FIRST, SECOND, THIRD, LAST = 0x1101, 0x2202, 0x3303, 0x4404
+SEND, ASK = 0, 1
+DIED = r'died of Segmentation fault|Sanitizer: SEGV'  # in a plain build, in one with sanitizers
+
+
+def fuzz(*args):
+    return subprocess.run([KMCL, 'fuzz', *args], capture_output=True, text=True, timeout=PATIENCE,
+                          check=False)
+
+
+def request(operation, key=0, length=0):
+    """A step that sends one to the broken driver."""
+    data = struct.pack('<IHHII', MAGIC, operation, 1, key, length)
+    return struct.pack('<BBBBHHII', SEND, 0, ASK, 1, 0, len(data), 0, 0) + data
+
+
+def session(*operations):
+    return request(LOGIN, KEY) + request(SETUP) + b''.join(operations)
+
+
+class Fuzz(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.scratch = scratch.name
+        self.found = os.path.join(self.scratch, 'found')
+
+    def write(self, *runs, end=0):
+        path = os.path.join(self.scratch, 'input')
+        with open(path, 'wb') as file:
+            file.write(b'kmclfuzz' + struct.pack('<II', 1, end))
+            for run in runs:
+                file.write(struct.pack('<I', len(run)) + run)
+        return path
+
+    def replay(self, bug, path, *more):
+        return fuzz('--driver', f'{BROKEN},bug={bug}', '--replay', path, *more)
+
+    def finds(self, bug, path, words, *more):
+        """It does with the bug, and does not without."""
+        result = self.replay(bug, path, *more)
+        self.assertEqual(result.returncode, 1, result)
+        self.assertRegex(result.stdout, words)
+        sound = self.replay(0, path)
+        self.assertEqual(sound.returncode, 0, sound)
+
+    def test_a_length_that_is_believed_is_found_in_a_replay(self):
+        path = self.write(session(request(CHECKSUM, length=0xffffffff)))
+        self.finds(1, path, DIED)
+
+    def test_a_sequence_is_found_in_a_replay(self):
+        path = self.write(session(*(request(n) for n in (FIRST, SECOND, THIRD, LAST))))
+        self.finds(2, path, DIED)
+        other = self.write(session(*(request(n) for n in (FIRST, THIRD, SECOND, LAST))))
+        self.assertEqual(self.replay(2, other).returncode, 0)
+
+    def test_a_broken_rule_is_a_finding(self):
+        path = self.write(session(request(TWICE)))
+        self.finds(3, path, 'double-completion')
+        self.assertEqual(self.replay(3, path, '--ignore', 'double-completion').returncode, 0)
+
+    def test_a_hang_is_a_finding(self):
+        path = self.write(session(request(NEVER)))
+        result = self.replay(4, path, '--timeout', '2')
+        self.assertEqual(result.returncode, 1, result)
+        self.assertTrue('hung' in result.stdout or 'callback-at-suspend' in result.stdout, result)
+
+    def test_what_is_left_in_the_pool_is_a_finding(self):
+        path = self.write(session(), session(request(LEAVE)))
+        self.finds(5, path, 'pool')
+
+    def test_a_clean_server_gives_no_finding(self):
+        result = fuzz('--driver', os.path.join(DRIVERS, 'echo_vsp.so'), '--runs', '150', '--seed', '1',
+                      '--found', self.found, '--timeout', '60')
+        self.assertEqual(result.returncode, 0, result)
+        self.assertIn(' 0 findings', result.stdout)
+        self.assertFalse(os.path.exists(self.found))
+
+    def test_a_clean_client_gives_no_finding(self):
+        result = fuzz('--client', os.path.join(DRIVERS, 'echo_vsc.so'), '--runs', '100', '--seed', '1',
+                      '--found', self.found, '--timeout', '60')
+        self.assertEqual(result.returncode, 0, result)
+        self.assertIn(' 0 findings', result.stdout)
+
+    def test_what_is_wrong_is_named(self):
+        for words, part in (((), '--driver'), (('--driver', 'x.so', '--runs', 'many'), '--runs many'),
+                            (('--client', 'x.so'), '--interface'),
+                            (('--driver', 'x.so', '--no-fork'), '--replay')):
+            result = fuzz(*words)
+            self.assertEqual(result.returncode, 2, result)
+            self.assertIn(part, result.stderr)
+        missing = fuzz('--driver', '/no/such.so', '--runs', '1')
+        self.assertEqual(missing.returncode, 1)
+        self.assertIn('/no/such.so', missing.stderr)
+        garbage = os.path.join(self.scratch, 'garbage')
+        for bytes_ in (b'', b'kmclfuzz', b'kmclfuzz\1\0\0\0\0\0\0\0\xff\xff\xff\xff', b'x' * 100):
+            with open(garbage, 'wb') as file:
+                file.write(bytes_)
+            result = self.replay(0, garbage)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn('no input of kmcl fuzz', result.stderr)
+        client = self.write(b'', end=1)
+        self.assertIn('--client', self.replay(0, client).stderr)
+
+    def search(self):
+        """From nothing, guided by coverage, to a crash that is small and happens again."""
+        driver = COVERED + ',bug=1'
+        corpus = os.path.join(self.scratch, 'corpus')
+        result = fuzz('--driver', driver, '--seconds', '240', '--seed', '3', '--found', self.found,
+                      '--corpus', corpus, '--minimise', '5')
+        self.assertEqual(result.returncode, 1, result)
+        self.assertRegex(result.stdout, DIED)
+        self.assertTrue(os.listdir(corpus))
+        names = os.listdir(self.found)
+        self.assertEqual(len(names), 1)
+        self.assertRegex(names[0], 'SIGSEGV-|SEGV')
+        again = fuzz('--driver', driver, '--replay', os.path.join(self.found, names[0]), '--runs', '5')
+        self.assertEqual(again.returncode, 1, again)
+        self.assertRegex(again.stdout, DIED)
+        sound = fuzz('--driver', COVERED, '--replay', os.path.join(self.found, names[0]))
+        self.assertEqual(sound.returncode, 0, sound)
+
+
+if COVERED != '-':
+    Fuzz.test_a_search_finds_it = Fuzz.search
+
+
+if __name__ == '__main__':
+    sys.exit(tapresult.main(sys.modules[__name__]))
