@@ -492,8 +492,8 @@ static uint16_t post_message(void *transport, const struct hv_message *message)
 	vmbus_put32(p.data + 12, message->type);
 	memcpy(p.data + USER_POST_SIZE, message->payload, message->size);
 	pthread_mutex_lock(&g->lock);
-	/* To a host that is gone everything can be said. */
-	error = g->fd < 0 ? 0 : user_send(g->fd, &p);
+	/* To a host that is gone everything can be said, and who has not noticed speaks to it. */
+	error = g->fd < 0 || atomic_load(&g->lost) ? 0 : user_send(g->fd, &p);
 	pthread_mutex_unlock(&g->lock);
 	return error == -EAGAIN ? HV_STATUS_INSUFFICIENT_BUFFERS : HV_STATUS_SUCCESS;
 }
@@ -548,12 +548,27 @@ static void reset(void *transport)
 	pthread_mutex_unlock(&g->lock);
 }
 
+/* What the host that is gone has said is no answer of the next one. */
+static void forget_messages(struct user_guest *g)
+{
+	struct hv_message message;
+	bool end_of_message;
+
+	for (uint32_t vp = 0; vp < g->vps; vp++)
+		synic_take(atomic_load(&g->vp[vp].synic.simp), VMBUS_SINT, &message,
+			   &end_of_message);
+	wake(g);
+}
+
 static bool take_loss(void *transport)
 {
 	struct user_guest *g = transport;
 
-	return atomic_load_explicit(&g->lost, memory_order_relaxed) &&
-	       atomic_exchange(&g->lost, false);
+	if (!atomic_load_explicit(&g->lost, memory_order_relaxed))
+		return false;
+	/* Messages first: of what is said from here on nothing may be lost. */
+	forget_messages(g);
+	return atomic_exchange(&g->lost, false);
 }
 
 static bool is_up(void *transport)

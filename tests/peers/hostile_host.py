@@ -38,8 +38,12 @@ def all_open(host):
     return host
 
 
-def works(host, tell):
+def both_run(host, tell):
     expect(tell(host, 'wait 2') == 'ok', 'both devices')
+
+
+def works(host, tell):
+    both_run(host, tell)
     expect(tell(host, f'run 0 {ECHO} 100 4 1000 1 9').startswith('0 0 10 1000 0 '), 'no echo')
 
 
@@ -140,6 +144,7 @@ def a_flood_of_messages(listener, tell, chance):
 
 def offers_without_end(listener, tell, chance):
     host = all_open(come(listener))
+    both_run(host, tell)
     offer = bytearray(host.channels[1].offer())
     for number in range(4500):
         offer[8:40] = chance.randbytes(32)
@@ -180,6 +185,7 @@ def errors_without_end(listener, tell, _):
 def completions_in_any_order(listener, tell, chance):
     """And each of them twice, with others that nobody waits for: the guest has what it should."""
     host = all_open(come(listener, Slow))
+    both_run(host, tell)
     before = int(tell(host, 'dropped'))
     rest, forged = [], 0
 
@@ -188,7 +194,8 @@ def completions_in_any_order(listener, tell, chance):
         if len(host.waiting) >= 8 or host.served_all():
             some, host.waiting = host.waiting, []
             chance.shuffle(some)
-            wrong = [(channel, transaction ^ 1 << chance.randrange(20, 64), payload)
+            # Far from any that may be outstanding, whatever their bits mean.
+            wrong = [(channel, transaction ^ 0x4000000040000000 ^ chance.getrandbits(16), payload)
                      for channel, transaction, payload in some]
             wrong += rest + [(some[0][0], each, b'') for each in (0, 2 ** 64 - 1)] if some else []
             host.send(wrong)
@@ -200,7 +207,8 @@ def completions_in_any_order(listener, tell, chance):
         channel.served[ECHO] for channel in host.channels.values()) == 100
     listen = host.listen
     host.listen = lambda *arguments: (listen(*arguments), answer())[0]
-    expect(tell(host, f'run 0 {ECHO} 100 8 10000 1 9').startswith('0 0 100 10000 0 '), 'no echo')
+    said = tell(host, f'run 0 {ECHO} 100 8 10000 1 9')
+    expect(said.startswith('0 0 100 10000 0 '), f'no echo but {said}')
     host.listen = listen
     expect(int(tell(host, 'dropped')) - before == forged, f'not {forged} completions dropped')
     host.leave()
@@ -209,6 +217,7 @@ def completions_in_any_order(listener, tell, chance):
 def completions_of_every_shape(listener, tell, chance):
     """Where requests are outstanding: sizes and contents that no answer has."""
     host = all_open(come(listener, Slow))
+    both_run(host, tell)
     listen = host.listen
 
     def answer(*arguments):
@@ -331,7 +340,7 @@ def no_answer_to(kind):
 def no_answer_to_a_teardown(listener, tell, _):
     host = come(listener, Deaf)
     host.deaf_to, host.heard_it = wire.GPADL_TEARDOWN, False
-    expect(tell(host, 'wait 2') == 'ok', 'both devices')
+    both_run(host, tell)
     tell.guest.stdin.write('run 0 6 1000 1 1000 1 9\n')
     tell.guest.stdin.flush()
     host.serve(lambda: host.heard_it, 'a teardown')
@@ -342,6 +351,7 @@ def no_answer_to_a_teardown(listener, tell, _):
 def requests_outstanding_at_the_end(listener, tell, _):
     """They end, each once, and the guest goes on to the next host."""
     host = all_open(come(listener, Slow))
+    both_run(host, tell)
     guest = tell.guest
     guest.stdin.write(f'run 0 {ECHO} 100 8 3000 1 9\n')
     guest.stdin.flush()
