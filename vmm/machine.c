@@ -19,7 +19,7 @@
 #define UNLOAD       16u
 
 /* After a crash a guest unloads, and then resets itself or spins for ever. */
-#define CRASH_UNLOAD_NS 30000000000ull
+#define CRASH_UNLOAD_NS 60000000000ull
 #define CRASH_RESET_NS  3000000000ull
 
 uint64_t machine_now(void)

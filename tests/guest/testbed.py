@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """A machine that can run guests under KVM with Hyper-V's interfaces, whatever this one can do.
 
@@ -10,16 +11,20 @@ Kernel, modules and initramfs images are made once and kept in build/guest.
 
 import fcntl
 import gzip
+import json
 import lzma
 import os
 import re
 import select
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import time
+
+from control import ask_once
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -198,33 +203,66 @@ def kvm_has_hyperv():
         os.close(kvm)
 
 
+EMULATED = not kvm_has_hyperv()
+
+
 class Machine:
     """Runs one shell command at a time on a console that is read and written."""
 
     def __init__(self, images, log, emulated=None):
         self.log = log
         self.text = ''  # what was printed and not yet looked at
-        self.emulated = not kvm_has_hyperv() if emulated is None else emulated
+        self.emulated = EMULATED if emulated is None else emulated
         self.process = None
+        self.asker = None  # what leads to the relay in an emulated machine
         self.images = images
         if self.emulated:
-            self.boot()
+            try:
+                self.boot()
+            except BaseException:
+                self.close()
+                raise
 
     def boot(self):
+        self.asker, inside = socket.socketpair()
         self.start(['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max,-xsave', '-smp', '1',
                     '-m', '2048', '-display', 'none', '-serial', 'stdio', '-monitor', 'none',
                     '-no-reboot', '-nodefaults', '-kernel', self.images.elf,
                     '-initrd', self.images.outer,
                     '-append', 'console=ttyS0 quiet panic=-1 mitigations=off',
                     '-virtfs', 'local,path=/,mount_tag=host,security_model=none,readonly=on,'
-                    'multidevs=remap'])
-        self.expect(r'@outer ready\s', 120)
+                    'multidevs=remap',
+                    '-chardev', f'socket,id=asker,fd={inside.fileno()}', '-serial',
+                    'chardev:asker'], inside.fileno())
+        inside.close()
+        self.expect(r'@outer ready\s', 600)
+        self.send(f'{os.path.join(HERE, "control.py")} /dev/ttyS1 &\n')
+        self.status(60)
 
-    def start(self, command):
+    def start(self, command, *descriptors):
         # A group of its own, so that close() ends all of it; and none outlives this program.
-        self.process = subprocess.Popen(['setpriv', '--pdeathsig', 'KILL', *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, start_new_session=True)
+        self.process = subprocess.Popen(['setpriv', '--pdeathsig', 'KILL', *command],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, start_new_session=True,
+                                        pass_fds=descriptors)
         os.set_blocking(self.process.stdout.fileno(), False)
+
+    def ask(self, path, request, seconds):
+        """Asks at a control socket of the machine."""
+        if not self.emulated:
+            return ask_once(path, request)
+        self.asker.settimeout(seconds)
+        self.asker.sendall((json.dumps({'socket': path, **request}) + '\n').encode())
+        line = b''
+        while not line.endswith(b'\n'):
+            try:
+                more = self.asker.recv(65536)
+            except TimeoutError:
+                more = b''
+            if not more:
+                raise Trouble(f'no answer to {request}')
+            line += more
+        return json.loads(line)
 
     def command(self, line):
         if self.emulated:
@@ -251,7 +289,7 @@ class Machine:
             if match:
                 self.text = self.text[match.end():]
                 return match
-            if '@status' in self.text or not self.more(end - time.monotonic()):
+            if re.search(r'@status \d+\s', self.text) or not self.more(end - time.monotonic()):
                 raise Trouble(f'waited for "{pattern}", the last that came was:\n'
                               f'{self.text[-2000:]}')
 
@@ -269,7 +307,13 @@ class Machine:
         self.text += text
         return True
 
+    def time(self):
+        """The machine's clock."""
+        return self.ask('', {'command': 'time'}, 300)['time']
+
     def close(self):
+        if self.asker:
+            self.asker.close()
         if self.process and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

@@ -28,7 +28,7 @@
 #define IN_BAND     6u
 #define COMPLETION  11u
 #define WANTS_REPLY 1u
-#define WAIT_MS     20000
+#define WAIT_MS     120000
 #define SUM_OFFSET  12345u
 #define SUM_BYTES   300000u
 
