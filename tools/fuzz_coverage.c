@@ -134,9 +134,9 @@ void fuzz_coverage_end(void)
 UNSEEN static void compared(uint64_t site, uint64_t a, uint64_t b, uint32_t size)
 {
 	struct fuzz_compare *c;
-	uint64_t slot = (site * 0x9e3779b97f4a7c15u >> 40) * 4 + (b & 3);
+	uint64_t slot = (site * 0x9e3779b97f4a7c15u >> 40) * 4 + ((a ^ b) & 3);
 
-	if (!shared || a == b)
+	if (!shared || a == b || site < shared->driver_at || site >= shared->driver_end)
 		return;
 	c = &shared->compare[slot % FUZZ_COMPARES];
 	__atomic_store_n(&c->a, a, __ATOMIC_RELAXED);
@@ -188,7 +188,7 @@ HOOK void __sanitizer_cov_trace_switch(uint64_t value, uint64_t *cases)
 {
 	/* their number, the bits of each, and they themselves */
 	for (uint64_t i = 0; i < cases[0] && i < 64; i++)
-		compared(SITE + i, cases[2 + i], value, (uint32_t)cases[1] / 8);
+		compared(SITE, cases[2 + i], value, (uint32_t)cases[1] / 8);
 }
 
 HOOK void __sanitizer_cov_trace_div4(uint32_t value)
