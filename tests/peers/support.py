@@ -13,11 +13,14 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 sys.dont_write_bytecode = True
 
 import tapresult  # noqa: E402
+import wire  # noqa: E402
 
 KMCL, DRIVERS, PLAIN, DRIVEN = sys.argv[1:5]
 PLAIN = PLAIN == 'yes'  # no sanitizer
 SOAK = bool(os.environ.get('KMCL_SOAK'))
 PATIENCE = 60
+# With a sanitizer, one of each way to signal and of each form of a message.
+VERSIONS = wire.VERSIONS if PLAIN or SOAK else wire.VERSIONS[::3] + wire.VERSIONS[-1:]
 
 
 def wait_until(condition, what):

@@ -190,7 +190,7 @@ def add(name, *arguments):
     setattr(EveryVersion, f'test_version_{name}', lambda self: self.session(*arguments))
 
 
-for each in wire.VERSIONS:
+for each in support.VERSIONS:
     add(wire.version_name(each).replace('.', '_'), each)
 add('5_3_messages_at_vp_1', wire.V5_3, 0, 1)
 add('6_0_signals_of_its_own', wire.V6_0, 1)

@@ -114,7 +114,7 @@ def add(name, *arguments):
     setattr(EveryVersion, f'test_version_{name}', lambda self: self.session(*arguments))
 
 
-for each in wire.VERSIONS:
+for each in support.VERSIONS:
     add(wire.version_name(each).replace('.', '_'), each)
 add('6_0_every_feature', wire.V6_0, 0xff & ~0x40)
 
