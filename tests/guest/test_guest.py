@@ -8,6 +8,7 @@ with KMCL_SOAK=1 all. Emulated machines are two, side by side, since each has on
 on a scenario's console is kept in BUILD/guest/SCENARIO.log.
 """
 
+import json
 import os
 import re
 import sys
@@ -18,6 +19,13 @@ from testbed import EMULATED, Images, Machine, Trouble
 
 ECHO_CLASS = '8d7f2a6e-4c0b-4f2e-9a53-6b1c0e5d9f01'
 ECHO_DEVICE = '00000000-0000-0000-0000-0000000000e0'
+# The integration components: class and instance.
+COMPONENTS = {
+    'heartbeat': ('57164f39-9115-4e78-ab55-382f3bd5422d', 'fd149e91-82e0-4a7d-afa6-2a4166cbd7c0'),
+    'kvp': ('a9a0f4e7-5a45-4d96-b827-8a841e8c03e6', '242ff919-07db-4180-9c2e-b86cb68c8c55'),
+    'shutdown': ('0e0b6031-5213-4934-818b-38d90ced39db', 'b6650ff7-33bc-4840-8048-e0676786f393'),
+    'timesync': ('9527e630-d0ae-497b-adce-e80ab0175caf', '2dd1ce17-079e-403c-b352-a1921ee207ee'),
+}
 OPEN = 2  # a channel's state in statistics
 DEVICES = '/sys/bus/vmbus/devices'
 # No watchdogs: an emulated machine on a busy one stands still for longer than they would wait.
@@ -83,6 +91,10 @@ class Guest:
 
     def driver(self, options='', name='echo_vsp'):
         return os.path.join(self.images.build, 'drivers', f'{name}.so') + options
+
+    def scratch(self, name):
+        """A place that `kmcl vm` and what runs beside it can write to."""
+        return os.path.join('/mnt' if self.machine.emulated else self.images.folder, name)
 
     def start(self, *options, kernel=None, initrd=None, append=QUIET, before=''):
         words = [before, self.tool, 'vm', '--kernel', kernel or self.images.elf, '--initrd',
@@ -226,14 +238,31 @@ def hardware(guest, check):
           'host_021_flags_interrupt_the_processor_that_was_chosen',
           'host_027_host_028_kexec_unloads_and_connects_again',
           'host_026_a_channel_opens_again_after_kexec',
+          'hv_utils_takes_every_component',
+          'ic_023_pairs_of_the_host_are_in_the_guest',
+          'a_shutdown_that_is_asked_for_is_a_clean_one',
+          'ic_002_the_guest_agrees_to_the_highest_versions',
+          'ic_022_a_late_daemon_still_works',
+          'ic_011_heartbeats_are_counted',
+          'ic_023_pairs_are_written_read_and_deleted',
+          'ic_025_pools_are_listed_to_their_ends',
+          'ic_026_an_adapter_that_is_not_there_is_told',
+          'ic_021_the_guests_clock_follows',
+          'ic_021_the_guests_clock_is_the_hosts',
+          'ic_016_the_guest_agrees_to_power_off',
           'host_013_power_off_ends_with_status_0',
           'host_007_no_mmio_exit',
+          'host_025_signals_come_by_eventfd',
           'host_036_ends_of_message_come_back',
           'host_038_exits_and_messages_are_printed')
 def two_processors(guest, check):
     """An ELF kernel on two processors, then a bzImage by kexec on the same bus."""
+    socket, log = guest.scratch('control'), guest.scratch('components')
+    asker = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'components.py')
     guest.start('--cpus', '2', '--driver', guest.driver(',offer.monitor=50000'),
-                initrd=guest.images.second)
+                '--driver', guest.driver(',period=500,sample=1000', 'ic_vsp'),
+                '--control', socket, initrd=guest.images.second,
+                before=f'{asker} {socket} {log} &')
     leaves = dict(re.findall(r'leaf (\w+) (.*)', guest.output('leaves')))
     check('host_003_no_other_hypervisor_shows',
           sorted(leaves) == [f'4000000{n}' for n in range(6)], leaves)
@@ -256,7 +285,9 @@ def two_processors(guest, check):
           log[-3000:])
     ids = guest.output(f'cd {DEVICES}; for d in *; do echo $(cat $d/class_id $d/device_id); done')
     check('offered_devices_appear_with_their_ids',
-          ids.split() == ['{' + ECHO_CLASS + '}', '{' + ECHO_DEVICE + '}'], ids)
+          sorted(line.split() for line in ids.splitlines()) ==
+          sorted([f'{{{one}}}' for one in pair]
+                 for pair in [(ECHO_CLASS, ECHO_DEVICE), *COMPONENTS.values()]), ids)
 
     burst = guest.output('i=0; while [ $i -lt 128 ]; do echo "$i '
                          'abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz012345678"; '
@@ -285,13 +316,104 @@ def two_processors(guest, check):
     bound = guest.bind_uio()
     said = guest.echo()
     check('host_026_a_channel_opens_again_after_kexec', bound and 'digests equal' in said, said)
-    guest.say('poweroff -f')
-    check('host_013_power_off_ends_with_status_0', guest.end() == 0, guest.text)
+    moved, back = use_components(guest, check)
+    status = guest.end()
+    check('a_shutdown_that_is_asked_for_is_a_clean_one', status == 0 and '@clean' in guest.text,
+          guest.text)
+    check('host_013_power_off_ends_with_status_0', status == 0, guest.text)
     # It read its clock after it was started, which on a slow machine is not at once.
     began = int(re.search(r'the last at (\d+)', guest.text)[1])
     check('host_012_the_clock_is_right', began - 2 <= booted <= ready + 2,
           f'{booted} in the guest, {began} to {ready} outside')
     check_statistics(guest, check)
+    guest.machine.command(f'cat {log}')
+    guest.end()
+    check_answers(guest.text, moved, back, check)
+
+
+# A pool is a file of records, keys of 512 bytes and values of 2048.
+POOL = '/var/lib/hyperv/.kvp_pool_'
+DAYS = 864000
+
+
+def step(guest, number):
+    """Tells components.py to take a step."""
+    guest.output(f'{{ printf step; head -c 508 /dev/zero; printf {number}; '
+                 f'head -c 2047 /dev/zero; }} >/tmp/pool; mv /tmp/pool {POOL}1')
+
+
+def clock(guest, until):
+    """The guest's clock when that holds of its seconds, and how far it is ahead of the host's."""
+    said = guest.output(f'until [ $(date +%s) {until} ]; do sleep 1; done; ptp')
+    match = re.search(r'clock (\S+) host \d\S+ ahead (\S+)', said)
+    if not match:
+        raise Trouble(f'no clock of the host in the guest: {said}')
+    return float(match[1]), float(match[2])
+
+
+def use_components(guest, check):
+    """What the guest does while components.py is at work outside. Its clock, moved and back."""
+    now = int(guest.output('date +%s'))
+    guest.output('for m in pps_core ptp hv_utils; do [ ! -e /modules/$m.ko ] || insmod /modules/$m.ko;'
+                 ' done; mkdir -p /var/lib/hyperv /sbin; '
+                 "printf '#!/bin/sh\\necho @clean >/dev/console\\npoweroff -f\\n' >/sbin/poweroff; "
+                 'chmod +x /sbin/poweroff')
+    bound = guest.output(f'cd {DEVICES}; for d in *; do echo $d $(readlink $d/driver); done; cd /')
+    check('hv_utils_takes_every_component',
+          all(re.search(rf'{device} \S*/hv_utils?\b', bound) for _, device in COMPONENTS.values()),
+          bound)
+    moved = clock(guest, f'-gt {now + DAYS // 2}')
+    guest.output('hv_kvp_daemon')
+    step(guest, 1)
+    back = clock(guest, f'-lt {now + DAYS // 2}')
+    pool = guest.output(f"tr -s '\\0' '\\n' <{POOL}0; echo").split()
+    good, bad = clean(guest.output('dmesg'))
+    check('ic_023_pairs_of_the_host_are_in_the_guest',
+          good and pool == ['role', 'Prüfling', 'number', '4000000000', 'long', '1099511627776'],
+          bad or pool)
+    step(guest, 2)
+    return moved, back
+
+
+def check_answers(text, moved, back, check):
+    """What components.py was answered."""
+    log = [json.loads(line) for line in text.splitlines() if line.startswith('{')]
+    answers = [entry['answer'] for entry in log]
+    states = {name: (one['state'], one.get('framework'), one.get('version'), one['rejected'])
+              for name, one in answers[-2]['components'].items()}
+    check('ic_002_the_guest_agrees_to_the_highest_versions',
+          states == {'heartbeat': ('ready', '3.0', '3.0', 0), 'shutdown': ('ready', '3.0', '3.2', 0),
+                     'timesync': ('ready', '3.0', '4.0', 0), 'kvp': ('ready', '3.0', '4.0', 0)},
+          text)
+    # Linux 6.1 finds the key of a GET, and leaves its value empty.
+    check('ic_022_a_late_daemon_still_works', 'error' in answers[1] and
+          'error' not in answers[4] and answers[4]['value'] in ('Prüfling', ''), text)
+    check('ic_011_heartbeats_are_counted', answers[-3]['alive'] and answers[-3]['wrong'] == 0 and
+          answers[-3]['beats'] > answers[0]['components']['heartbeat']['answered'] - 1 >= 3, text)
+    pairs = {(entry['do'], entry.get('key') or entry.get('pool')): entry['answer']
+             for entry in log[3:] if entry['command'] == 'kvp'}
+    items = {pool: {item['key']: item['value'] for item in pairs['list', pool]['items']}
+             for pool in ('external', 'auto', 'guest', 'auto-external')}
+    check('ic_023_pairs_are_written_read_and_deleted',
+          pairs['delete', 'gone'] == {} and pairs['get', 'gone']['status'] == '0x80070103' and
+          items['external'] == {'role': 'Prüfling', 'number': '4000000000', 'long': '1099511627776'},
+          text)
+    check('ic_025_pools_are_listed_to_their_ends',
+          items['guest'] == {'step': '1'} and items['auto-external'] == {} and
+          len(items['auto']) == 10 and items['auto']['ProcessorArchitecture'] == 'x86_64' and
+          not any(pairs['list', pool]['cut'] or pairs['list', pool]['senseless'] for pool in items),
+          text)
+    # The second where the guest has no network device at all.
+    check('ic_026_an_adapter_that_is_not_there_is_told',
+          answers[-5].get('status') in ('0x80041002', '0x80004005'), text)
+    # Between the time that it was told to and the time that we heard of it.
+    check('ic_021_the_guests_clock_follows',
+          log[2]['asked'] - .1 <= moved[0] - DAYS <= log[3]['asked'] + .1 and abs(moved[1]) < .1,
+          f'{moved}: {text}')
+    check('ic_021_the_guests_clock_is_the_hosts',
+          log[-4]['asked'] - .1 <= back[0] <= log[-3]['asked'] + .1 and abs(back[1]) < .1,
+          f'{back}: {text}')
+    check('ic_016_the_guest_agrees_to_power_off', answers[-1] == {'accepted': True}, text)
 
 
 def check_moved_channel(guest, check):
@@ -314,11 +436,13 @@ def check_moved_channel(guest, check):
 def check_statistics(guest, check):
     sent, heard = guest.messages('to'), guest.messages('from')
     check('host_007_no_mmio_exit', guest.count('mmio') == 0, guest.text)
+    # The components signal by hypercall.
+    check('host_025_signals_come_by_eventfd', guest.count('doorbells') > 0, guest.text)
     check('host_036_ends_of_message_come_back', guest.count('resamples') > 0, guest.text)
-    # Two contacts, an unload that is answered once, offers twice.
+    # Two contacts, an unload that is answered once, five offers twice.
     check('host_038_exits_and_messages_are_printed',
           heard.get(14) == 2 and heard.get(16) == 1 and sent.get(17) == 1 and
-          sent.get(1) == 2 and guest.count('io') > 0 and 'contact after:' in guest.text,
+          sent.get(1) == 10 and guest.count('io') > 0 and 'contact after:' in guest.text,
           guest.text)
 
 

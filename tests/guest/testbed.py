@@ -29,6 +29,8 @@ from control import ask_once
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BUSYBOX = '/bin/busybox'
+# What the guest's daemon runs on: this machine's, which is of the same release or a later one.
+LIBRARIES = ['/lib64/ld-linux-x86-64.so.2', '/lib/x86_64-linux-gnu/libc.so.6']
 
 OUTER_MODULES = ['virtio_pci', '9p', '9pnet_virtio', 'kvm-amd']
 INNER_MODULES = ['hv_vmbus', 'uio_hv_generic', 'hv_utils']
@@ -81,12 +83,14 @@ class Images:
             self.elf = self.make('vmlinux', self.make_elf, self.bzimage)
             self.programs = [self.make(name, self.make_program,
                                        os.path.join(HERE, f'{name}.c'))
-                             for name in ('uio_echo', 'kexec', 'leaves')]
+                             for name in ('uio_echo', 'kexec', 'leaves', 'ptp')]
+            self.daemon = os.path.join(self.unpack('daemons', 'hyperv-daemons'), 'usr', 'sbin',
+                                       'hv_kvp_daemon')
             self.outer = self.make('outer.img', self.make_outer,
                                    os.path.join(HERE, 'outer-init'), self.bzimage, __file__)
             self.inner = self.make('inner.img', self.make_inner,
                                    os.path.join(HERE, 'inner-init'), self.bzimage, __file__,
-                                   *self.programs)
+                                   *self.programs, self.daemon)
             self.second = self.make('second.img', self.make_second, self.inner)
 
     def make(self, name, function, *sources):
@@ -105,14 +109,22 @@ class Images:
         package = re.search(r'Depends: (linux-image-\S+)', depends)
         if not package:
             raise Trouble('no package that linux-image-amd64 depends on; apt-get update?')
+        return self.unpack('kernel', package[1], lambda: run(
+            '/sbin/depmod', '-b', tree, os.listdir(os.path.join(tree, 'lib', 'modules'))[0]))
+
+    def unpack(self, name, package, afterwards=lambda: None):
+        """A package of Debian's, as files."""
+        tree = os.path.join(self.folder, name)
+        if os.path.exists(os.path.join(tree, 'complete')):
+            return tree
         shutil.rmtree(tree, ignore_errors=True)
         download = os.path.join(self.folder, 'download')
         shutil.rmtree(download, ignore_errors=True)
         os.makedirs(download)
-        run('apt-get', 'download', package[1], cwd=download)
-        run('dpkg', '-x', *[os.path.join(download, name) for name in os.listdir(download)], tree)
+        run('apt-get', 'download', package, cwd=download)
+        run('dpkg', '-x', *[os.path.join(download, file) for file in os.listdir(download)], tree)
         shutil.rmtree(download)
-        run('/sbin/depmod', '-b', tree, os.listdir(os.path.join(tree, 'lib', 'modules'))[0])
+        afterwards()
         with open(os.path.join(tree, 'complete'), 'w', encoding='utf-8'):
             pass
         return tree
@@ -157,7 +169,9 @@ class Images:
         shutil.copy(os.path.join(HERE, init), os.path.join(tree, 'init'))
         os.chmod(os.path.join(tree, 'init'), 0o755)
         for source, name in files:
-            shutil.copy(source, os.path.join(tree, 'bin', name))
+            place = os.path.join(tree, 'bin', name)
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            shutil.copy(source, place)
         with open(os.path.join(tree, 'modules', 'order'), 'w', encoding='utf-8') as order:
             for module in self.modules(modules):
                 shutil.copy(module, os.path.join(tree, 'modules'))
@@ -171,7 +185,9 @@ class Images:
 
     def make_inner(self, path):
         self.make_image(path, 'inner-init', INNER_MODULES,
-                        [(program, os.path.basename(program)) for program in self.programs])
+                        [(program, os.path.basename(program))
+                         for program in [*self.programs, self.daemon]] +
+                        [(library, '..' + library) for library in LIBRARIES])
 
     def make_second(self, path):
         """The same, and in it what a kexec boots; a kernel unpacks one archive after another."""
