@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Prints the wall clock and what the host's clock, /dev/ptp0, says at the same moment: seconds since
- * 1970, and how far the first is ahead of the second. */
+/* Prints the wall clock and what the host's clock, /dev/ptp0, says at the same moment: seconds
+ * since 1970, and how far the first is ahead of the second. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <time.h>

@@ -257,12 +257,12 @@ def hardware(guest, check):
           'host_038_exits_and_messages_are_printed')
 def two_processors(guest, check):
     """An ELF kernel on two processors, then a bzImage by kexec on the same bus."""
-    socket, log = guest.scratch('control'), guest.scratch('components')
+    socket, asked = guest.scratch('control'), guest.scratch('components')
     asker = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'components.py')
     guest.start('--cpus', '2', '--driver', guest.driver(',offer.monitor=50000'),
                 '--driver', guest.driver(',period=500,sample=1000', 'ic_vsp'),
                 '--control', socket, initrd=guest.images.second,
-                before=f'{asker} {socket} {log} &')
+                before=f'{asker} {socket} {asked} &')
     leaves = dict(re.findall(r'leaf (\w+) (.*)', guest.output('leaves')))
     check('host_003_no_other_hypervisor_shows',
           sorted(leaves) == [f'4000000{n}' for n in range(6)], leaves)
@@ -326,7 +326,7 @@ def two_processors(guest, check):
     check('host_012_the_clock_is_right', began - 2 <= booted <= ready + 2,
           f'{booted} in the guest, {began} to {ready} outside')
     check_statistics(guest, check)
-    guest.machine.command(f'cat {log}')
+    guest.machine.command(f'cat {asked}')
     guest.end()
     check_answers(guest.text, moved, back, check)
 
