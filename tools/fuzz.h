@@ -123,6 +123,7 @@ struct fuzz_compare {
 struct fuzz_shared {
 	/* the parent's */
 	uint32_t size;
+	uint32_t patience_ms; /* with a driver that keeps what it was sent */
 	uint8_t input[FUZZ_ENCODED];
 	/* the child's */
 	uint32_t kind; /* enum fuzz_kind */
@@ -139,6 +140,11 @@ struct fuzz_shared {
 	struct fuzz_compare compare[FUZZ_COMPARES];
 	uint8_t map[FUZZ_MAP];
 };
+
+/* Of a search: many drivers keep a packet, and time is dear. Of a replay: nothing is to be missed
+ * on a machine that is busy. */
+#define FUZZ_PATIENCE_MS        30u
+#define FUZZ_REPLAY_PATIENCE_MS 1500u
 
 /* ---- the child ---- */
 

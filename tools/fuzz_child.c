@@ -30,6 +30,7 @@ bool fuzz_child_init(struct fuzz_child *c, const struct fuzz_setup *setup)
 	c->noise = memfd_create("kmcl-fuzz-noise", MFD_CLOEXEC);
 	if (memory != MAP_FAILED && c->noise >= 0) {
 		c->shared = memory;
+		c->shared->patience_ms = FUZZ_PATIENCE_MS;
 		return true;
 	}
 	complain("cannot start: %s", strerror(errno));
@@ -309,9 +310,13 @@ bool fuzz_child_finish(struct fuzz_child *c, struct fuzz_finding *f)
 
 bool fuzz_child_replay(struct fuzz_child *c, const struct fuzz_history *h, struct fuzz_finding *f)
 {
+	bool good = true;
+
 	fuzz_child_kill(c);
-	for (uint32_t i = 0; i < h->count; i++)
-		if (!fuzz_child_run(c, h->run[i].bytes, h->run[i].size, f))
-			return false;
-	return fuzz_child_finish(c, f);
+	c->shared->patience_ms = FUZZ_REPLAY_PATIENCE_MS;
+	for (uint32_t i = 0; i < h->count && good; i++)
+		good = fuzz_child_run(c, h->run[i].bytes, h->run[i].size, f);
+	good = good && fuzz_child_finish(c, f);
+	c->shared->patience_ms = FUZZ_PATIENCE_MS;
+	return good;
 }

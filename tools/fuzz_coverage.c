@@ -43,7 +43,7 @@ void __sanitizer_cov_trace_const_cmp1(uint8_t a, uint8_t b);
 void __sanitizer_cov_trace_const_cmp2(uint16_t a, uint16_t b);
 void __sanitizer_cov_trace_const_cmp4(uint32_t a, uint32_t b);
 void __sanitizer_cov_trace_const_cmp8(uint64_t a, uint64_t b);
-void __sanitizer_cov_trace_switch(uint64_t value, uint64_t *cases);
+void __sanitizer_cov_trace_switch(unsigned long value, void *list);
 void __sanitizer_cov_trace_div4(uint32_t value);
 void __sanitizer_cov_trace_div8(uint64_t value);
 void __sanitizer_cov_trace_gep(uintptr_t index);
@@ -184,8 +184,10 @@ HOOK void __sanitizer_cov_trace_const_cmp8(uint64_t a, uint64_t b)
 	compared(SITE, a, b, 8);
 }
 
-HOOK void __sanitizer_cov_trace_switch(uint64_t value, uint64_t *cases)
+HOOK void __sanitizer_cov_trace_switch(unsigned long value, void *list)
 {
+	const uint64_t *cases = list;
+
 	/* their number, the bits of each, and they themselves */
 	for (uint64_t i = 0; i < cases[0] && i < 64; i++)
 		compared(SITE, cases[2 + i], value, (uint32_t)cases[1] / 8);

@@ -162,7 +162,7 @@ static bool take_message(struct guest *g)
 		return false;
 	memcpy(m, slot + 16, slot[4] < FUZZ_MESSAGE ? slot[4] : FUZZ_MESSAGE);
 	__atomic_store_n((uint32_t *)(void *)slot, 0, __ATOMIC_SEQ_CST);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	full_fence();
 	if (__atomic_load_n(slot + 5, __ATOMIC_SEQ_CST) & 1)
 		kmcl_host_end_of_message(g->peer.partition);
 	take(g, m);

@@ -243,6 +243,7 @@ void fuzz_run_here(const struct fuzz_setup *how, struct fuzz_shared *with,
 	kmcl_driver *driver = NULL;
 	struct fuzz_peer *peer;
 
+	with->patience_ms = FUZZ_REPLAY_PATIENCE_MS;
 	shared = with;
 	setup = how;
 	peer = create(&driver);

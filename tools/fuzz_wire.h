@@ -49,6 +49,8 @@ void wire_put64(uint8_t *at, uint64_t v);
 uint16_t wire_get16(const uint8_t *at);
 uint32_t wire_get32(const uint8_t *at);
 uint64_t wire_get64(const uint8_t *at);
+/** Orders every access before it against every access after it. */
+void full_fence(void);
 
 /** Something the other end may have changed; wakes who waits in bell_wait(). */
 struct fuzz_bell {
