@@ -387,6 +387,13 @@ static void dispose_queue(struct wdf_object *object)
 	wdf_unlock(object->driver);
 }
 
+/* Who completes the last request that the device waits for looks at the queue once more, and at
+ * what its device is doing. */
+static void destroy_queue(struct wdf_object *object)
+{
+	wdf_release(((struct wdf_queue *)object)->device);
+}
+
 static void set_presentation(struct wdf_queue *q)
 {
 	switch (q->object.scope) {
@@ -449,7 +456,9 @@ NTSTATUS WdfIoQueueCreate(WDFDEVICE Device, PWDF_IO_QUEUE_CONFIG Config,
 		wdf_discard(q);
 		return status;
 	}
+	wdf_reference(device);
 	q->object.dispose = dispose_queue;
+	q->object.destroy = destroy_queue;
 	status = wdf_finish(q, &handle);
 	if (!NT_SUCCESS(status))
 		device->default_queue = NULL; /* the device goes away */
