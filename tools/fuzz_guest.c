@@ -157,10 +157,12 @@ static bool take_message(struct guest *g)
 {
 	uint8_t *slot = g->peer.side.memory + SIMP + SINT * 256u;
 	uint8_t m[FUZZ_MESSAGE] = {0};
+	uint8_t size;
 
 	if (!__atomic_load_n((uint32_t *)(void *)slot, __ATOMIC_ACQUIRE))
 		return false;
-	memcpy(m, slot + 16, slot[4] < FUZZ_MESSAGE ? slot[4] : FUZZ_MESSAGE);
+	size = __atomic_load_n(slot + 4, __ATOMIC_RELAXED);
+	memcpy(m, slot + 16, size < FUZZ_MESSAGE ? size : FUZZ_MESSAGE);
 	__atomic_store_n((uint32_t *)(void *)slot, 0, __ATOMIC_SEQ_CST);
 	full_fence();
 	if (__atomic_load_n(slot + 5, __ATOMIC_SEQ_CST) & 1)
