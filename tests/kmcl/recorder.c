@@ -441,10 +441,12 @@ void kt_forget(struct kt_chan *c)
 
 bool kt_is_disabled(struct kt_chan *c)
 {
-	NTSTATUS status = VmbChannelInitSetFlags(c->h, 0);
+	/* Flags that do not exist are looked at after the channel's state, and change nothing that
+	 * a thread which still sends would read. */
+	NTSTATUS status = VmbChannelInitSetFlags(c->h, UINT32_MAX);
 
-	assert_true(status == STATUS_SUCCESS || status == STATUS_INVALID_PARAMETER_1);
-	return status == STATUS_SUCCESS;
+	assert_true(status == STATUS_INVALID_PARAMETER_2 || status == STATUS_INVALID_PARAMETER_1);
+	return status == STATUS_INVALID_PARAMETER_2;
 }
 
 void kt_complete(struct kt_chan *c, unsigned int index, const void *data, uint32_t length)
