@@ -430,8 +430,8 @@ static void check_end(unsigned int rounds)
 		      "%u requests read, %u answers without room\n",
 		      m.life, m.next, m.ordered, m.placed, m.queued, m.incoming, m.answers);
 	assert_int_equal(m.life, rounds + 1);
-	/* Else the moments were not what they were meant to be. An answer without room is a rare one,
-	 * which a hundred rounds may miss: test_save.c has it every time. */
+	/* Else the moments were not what they were meant to be. An answer without room is a rare
+	 * one, which a hundred rounds may miss: test_save.c has it every time. */
 	assert_true(m.placed && m.queued && m.incoming && m.next > WINDOW);
 	assert_true(m.answers || !kt_soak());
 }
