@@ -178,10 +178,7 @@ static int run_attach(int argc, char **argv)
 	code = parse(&a, argc, argv);
 	if (code)
 		return code;
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGTERM);
-	sigprocmask(SIG_BLOCK, &ends, NULL);
+	take_ends(&ends);
 	return connect_and_wait(&a, &ends) ? TOOL_OK : TOOL_FAILED;
 }
 
@@ -192,7 +189,7 @@ const struct subcommand command_attach = {
 		"\n"
 		"Connects to a host as a guest, loads client drivers, and tells which devices "
 		"they\n"
-		"make, until SIGINT or SIGTERM.\n"
+		"make, until SIGINT, SIGTERM or SIGHUP.\n"
 		"\n"
 		"  --socket PATH       where the host listens\n"
 		"  --driver SPEC       a driver; FILE.inf beside it names its devices; repeated\n"

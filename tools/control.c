@@ -22,10 +22,13 @@
 #define LINE_BYTES    65536u
 #define MOST_CHANNELS 4096u
 #define PATIENCE_MS   10000
+#define IN_TURN_MS    1000 /* for a client that says nothing while another waits */
+#define RETRY_MS      50
 
 struct control {
 	char *path;
 	int listener, wake;
+	bool bound, running;
 	pthread_t thread;
 	atomic_bool stop;
 	control_answer *answer;
@@ -88,13 +91,20 @@ static json_t *answer_line(struct control *c, const char *line, size_t size)
 	return answer;
 }
 
-static bool send_all(int fd, const char *text, size_t size)
+/* False: in vain, or `wake` says that it is over. */
+static bool wait_for(int fd, short events, int wake, int timeout_ms)
+{
+	struct pollfd fds[2] = {{.fd = fd, .events = events}, {.fd = wake, .events = POLLIN}};
+
+	return poll(fds, 2, timeout_ms) > 0 && !fds[1].revents;
+}
+
+static bool send_all(int fd, int wake, const char *text, size_t size)
 {
 	while (size) {
-		struct pollfd pfd = {.fd = fd, .events = POLLOUT};
 		ssize_t sent = send(fd, text, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-		if (sent < 0 && (errno != EAGAIN || poll(&pfd, 1, PATIENCE_MS) <= 0))
+		if (sent < 0 && (errno != EAGAIN || !wait_for(fd, POLLOUT, wake, PATIENCE_MS)))
 			return false;
 		if (sent > 0) {
 			text += sent;
@@ -104,28 +114,39 @@ static bool send_all(int fd, const char *text, size_t size)
 	return true;
 }
 
-static bool send_line(int fd, json_t *answer)
+/* `wake` may be -1. */
+static bool send_line(int fd, int wake, json_t *answer)
 {
 	char *text = json_dumps(answer, JSON_COMPACT);
-	bool sent = text && send_all(fd, text, strlen(text)) && send_all(fd, "\n", 1);
+	bool sent = text && send_all(fd, wake, text, strlen(text)) && send_all(fd, wake, "\n", 1);
 
 	free(text);
 	json_decref(answer);
 	return sent;
 }
 
+/* A client may take its time while nobody else wants to be heard. False: it is over. */
+static bool wait_to_read(const struct control *c, int fd)
+{
+	struct pollfd fds[3] = {{.fd = fd, .events = POLLIN},
+				{.fd = c->wake, .events = POLLIN},
+				{.fd = c->listener, .events = POLLIN}};
+
+	if (poll(fds, 3, -1) < 0 || fds[1].revents)
+		return false;
+	return fds[0].revents || wait_for(fd, POLLIN, c->wake, IN_TURN_MS);
+}
+
 /* Reads a line into `line`, without its end. -1: none comes, or it is too long. */
-static ssize_t read_line(int fd, int wake, char *line, size_t room)
+static ssize_t read_line(const struct control *c, int fd, char *line, size_t room)
 {
 	size_t used = 0;
 
 	while (used < room) {
-		struct pollfd fds[2] = {{.fd = fd, .events = POLLIN},
-					{.fd = wake, .events = POLLIN}};
 		ssize_t got;
 		char *end;
 
-		if (poll(fds, 2, -1) < 0 || fds[1].revents)
+		if (!wait_to_read(c, fd))
 			return -1;
 		got = recv(fd, line + used, room - used, MSG_DONTWAIT);
 		if (got <= 0)
@@ -143,8 +164,8 @@ static void serve_client(struct control *c, int fd, char *line)
 {
 	ssize_t size;
 
-	while ((size = read_line(fd, c->wake, line, LINE_BYTES)) >= 0)
-		if (!send_line(fd, answer_line(c, line, (size_t)size)))
+	while ((size = read_line(c, fd, line, LINE_BYTES)) >= 0)
+		if (!send_line(fd, c->wake, answer_line(c, line, (size_t)size)))
 			return;
 }
 
@@ -161,8 +182,11 @@ static void *serve(void *arg)
 		if (poll(fds, 2, -1) < 0 || !fds[0].revents)
 			continue;
 		fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
-		if (fd < 0)
+		if (fd < 0) {
+			/* Out of descriptors, say: the client stays where it is. */
+			poll(&fds[1], 1, RETRY_MS);
 			continue;
+		}
 		serve_client(c, fd, line);
 		close(fd);
 	}
@@ -184,29 +208,40 @@ static bool set_address(struct sockaddr_un *address, const char *path)
 	return false;
 }
 
+/* What a socket of the same name has left is replaced; nothing else is. */
+static bool clear_path(const char *path)
+{
+	struct stat there;
+
+	if (lstat(path, &there) || (S_ISSOCK(there.st_mode) && !unlink(path)))
+		return true;
+	complain("%s: %s", path, strerror(S_ISSOCK(there.st_mode) ? errno : EEXIST));
+	return false;
+}
+
 static bool listen_at(struct control *c)
 {
 	struct sockaddr_un address;
 	mode_t mask;
-	int error;
 
-	if (!set_address(&address, c->path))
+	if (!set_address(&address, c->path) || !clear_path(c->path))
 		return false;
-	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	unlink(c->path);
 	mask = umask(0177);
-	error = c->listener < 0 || c->wake < 0 ||
-		bind(c->listener, (struct sockaddr *)&address, sizeof(address)) ||
-		listen(c->listener, 4);
+	c->bound = c->listener >= 0 && c->wake >= 0 &&
+		   !bind(c->listener, (struct sockaddr *)&address, sizeof(address));
 	umask(mask);
-	if (error)
-		complain("%s: %s", c->path, strerror(errno));
-	return !error;
+	if (c->bound && !listen(c->listener, 4))
+		return true;
+	complain("%s: %s", c->path, strerror(errno));
+	return false;
 }
 
 static void release(struct control *c)
 {
+	if (c->bound)
+		unlink(c->path);
 	if (c->listener >= 0)
 		close(c->listener);
 	if (c->wake >= 0)
@@ -215,17 +250,39 @@ static void release(struct control *c)
 	free(c);
 }
 
-struct control *control_start(const char *path, control_answer *answer, void *ctx)
+struct control *control_open(const char *path, control_answer *answer, void *ctx)
 {
 	struct control *c = calloc(1, sizeof(*c));
 
-	if (!c)
+	if (!c) {
+		complain("out of memory");
 		return NULL;
+	}
 	c->path = strdup(path);
 	c->listener = c->wake = -1;
 	c->answer = answer;
 	c->ctx = ctx;
-	if (c->path && listen_at(c) && !pthread_create(&c->thread, NULL, serve, c))
+	if (c->path && listen_at(c))
+		return c;
+	release(c);
+	return NULL;
+}
+
+bool control_run(struct control *c)
+{
+	int error = pthread_create(&c->thread, NULL, serve, c);
+
+	c->running = !error;
+	if (error)
+		complain("%s: %s", c->path, strerror(error));
+	return !error;
+}
+
+struct control *control_start(const char *path, control_answer *answer, void *ctx)
+{
+	struct control *c = control_open(path, answer, ctx);
+
+	if (!c || control_run(c))
 		return c;
 	release(c);
 	return NULL;
@@ -238,9 +295,8 @@ void control_stop(struct control *c)
 	if (!c)
 		return;
 	atomic_store(&c->stop, true);
-	if (write(c->wake, &one, sizeof(one)) == sizeof(one))
+	if (c->running && write(c->wake, &one, sizeof(one)) == sizeof(one))
 		pthread_join(c->thread, NULL);
-	unlink(c->path);
 	release(c);
 }
 
@@ -283,7 +339,7 @@ json_t *control_ask(const char *path, json_t *request)
 			close(fd);
 		return NULL;
 	}
-	if (send_line(fd, request))
+	if (send_line(fd, -1, request))
 		line = read_answer(fd);
 	else
 		close(fd);

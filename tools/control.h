@@ -15,7 +15,12 @@ struct control;
 /** Answers a request; runs on the socket's thread. Returns a new object. */
 typedef json_t *control_answer(void *ctx, const char *command, const json_t *request);
 
-/** Listens at `path` (mode 0600; what was there is replaced). NULL: said why. */
+/** Listens at `path` (mode 0600; a socket that was there is replaced). Nothing is answered yet.
+ *  NULL: said why. */
+struct control *control_open(const char *path, control_answer *answer, void *ctx);
+/** Answers from now on, by a thread. False: said why. */
+bool control_run(struct control *control);
+/** Both. */
 struct control *control_start(const char *path, control_answer *answer, void *ctx);
 /** NULL: nothing. */
 void control_stop(struct control *control);

@@ -3,6 +3,7 @@
 #ifndef TOOLS_KMCL_H
 #define TOOLS_KMCL_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,6 +33,10 @@ int usage_error(const struct subcommand *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /** A whole number from `least` to `most`. */
 bool parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *value);
+
+/** For commands that run until they are told to end, before the first thread: blocks the signals
+ *  that tell them, and puts them into `ends` for sigtimedwait(). SIGPIPE is ignored. */
+void take_ends(sigset_t *ends);
 
 /** --limit NAME=NUMBER, of every command that runs a bus: a field of struct kmcl_limits. TOOL_OK,
  * or usage_error(). */

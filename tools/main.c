@@ -2,6 +2,7 @@
 /* kmcl: run VMBus drivers from the command line. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,23 @@ void progress_end(void)
 	fputs("\r\033[K", stderr);
 	fflush(stderr);
 	progress_shown = false;
+}
+
+/* ---- an end from outside ---- */
+
+void take_ends(sigset_t *ends)
+{
+	struct sigaction hangup;
+
+	sigemptyset(ends);
+	sigaddset(ends, SIGINT);
+	sigaddset(ends, SIGTERM);
+	/* Blocked, it would come although nohup has it ignored. */
+	if (!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler != SIG_IGN)
+		sigaddset(ends, SIGHUP);
+	sigprocmask(SIG_BLOCK, ends, NULL);
+	/* Nobody who stops reading what we print ends us. */
+	signal(SIGPIPE, SIG_IGN);
 }
 
 /* ---- files of ours ---- */

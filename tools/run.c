@@ -234,10 +234,7 @@ static int run_command(int argc, char **argv)
 	if (code)
 		return code;
 	/* before the library starts a thread, so that all of them leave these to us */
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGTERM);
-	sigprocmask(SIG_BLOCK, &ends, NULL);
+	take_ends(&ends);
 	return start_and_wait(&run, &ends) ? TOOL_OK : TOOL_FAILED;
 }
 
@@ -248,7 +245,8 @@ const struct subcommand command_run = {
 		"\n"
 		"Loads drivers into the two ends of a bus of their own, and tells what they offer "
 		"and\n"
-		"which devices they make, until SIGINT or SIGTERM. Both options can be repeated.\n"
+		"which devices they make, until SIGINT, SIGTERM or SIGHUP. Both options can be "
+		"repeated.\n"
 		"\n"
 		"  --server SPEC       a driver of the host's end\n"
 		"  --client SPEC       a driver of the guest's end; FILE.inf beside it names its "

@@ -6,13 +6,14 @@
 
 /**
  * Gives up what a host that serves does not need: new privileges, capabilities, files other than
- * the socket's folder, and system calls that are not in the list (docs/sandbox.md). For this thread
- * and all that come of it; system calls for those that are there, too. A kernel without Landlock is
- * said; one without seccomp is an error.
+ * the sockets' folders, and system calls that are not in the list (docs/sandbox.md). For every
+ * thread that is there or comes. A kernel without Landlock is said; one without seccomp is an
+ * error.
  *
  * @param socket where the host will listen
+ * @param control where it answers kmcl stats, or NULL
  * @return false: said why
  */
-bool sandbox_enter(const char *socket);
+bool sandbox_enter(const char *socket, const char *control);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include <kmcl/user.h>
@@ -148,10 +149,23 @@ static bool failed(char *error)
 	return false;
 }
 
+/* A guest may bring some two hundred descriptors, and the usual limit is for the use of select().
+ */
+static void allow_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static bool prepare(struct serve *s)
 {
 	char *error;
 
+	allow_descriptors();
 	if (!capture_begin(&s->capture, &s->bus))
 		return false;
 	if (kmcl_server_create(s->socket, &s->options, &s->server, &error))
@@ -160,11 +174,13 @@ static bool prepare(struct serve *s)
 		if (kmcl_server_load(s->server, s->specs[i], &error))
 			return failed(error);
 	if (s->control_path) {
-		s->control = control_start(s->control_path, answer, s);
+		s->control = control_open(s->control_path, answer, s);
 		if (!s->control)
 			return false;
 	}
-	return !s->sandbox || sandbox_enter(s->socket);
+	/* No thread of ours is outside the sandbox. */
+	return (!s->sandbox || sandbox_enter(s->socket, s->control_path)) &&
+	       (!s->control || control_run(s->control));
 }
 
 static void wait_for_end(struct serve *s, const sigset_t *ends)
@@ -217,10 +233,7 @@ static int run_serve(int argc, char **argv)
 	code = parse(&s, argc, argv);
 	if (code)
 		return code;
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGTERM);
-	sigprocmask(SIG_BLOCK, &ends, NULL);
+	take_ends(&ends);
 	return serve(&s, &ends) ? TOOL_OK : TOOL_FAILED;
 }
 
@@ -231,8 +244,8 @@ const struct subcommand command_serve = {
 		"\n"
 		"Loads server drivers and offers their channels to every guest that connects, "
 		"until\n"
-		"SIGINT or SIGTERM; then offers are withdrawn and guests told. Each guest is a "
-		"bus\n"
+		"SIGINT, SIGTERM or SIGHUP; then offers are withdrawn and guests told. Each guest "
+		"is a bus\n"
 		"of its own; one that misbehaves, hangs or dies is dropped alone.\n"
 		"\n"
 		"  --socket PATH        where to listen (mode 0600); docs/vmbus-user.md has the "

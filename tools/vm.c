@@ -416,11 +416,7 @@ static int run_command(int argc, char **argv)
 	if (code)
 		return code;
 	/* before any thread starts, so that all of them leave these to us */
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGTERM);
-	sigprocmask(SIG_BLOCK, &ends, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	take_ends(&ends);
 	pthread_mutex_init(&vm.lock, NULL);
 	code = TOOL_FAILED;
 	if (open_partition(&vm) && open_machine(&vm) && vm_control_start(&vm)) {

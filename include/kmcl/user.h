@@ -28,11 +28,12 @@ struct kmcl_server_options {
 };
 
 /**
- * Creates the socket and listens. It appears at `path` (mode 0600, whatever was there is replaced)
- * with kmcl_server_start().
+ * Creates the socket and listens. It appears at `path` (mode 0600, a socket that was there is
+ * replaced) with kmcl_server_start().
  *
- * @return 0; -EINVAL: wrong options, -ENAMETOOLONG, or what the system said of the path. Then
- * *error (if wanted) is a sentence, to be freed with kmcl_free().
+ * @return 0; -EINVAL: wrong options, -ENAMETOOLONG, -EEXIST: something else than a socket is there,
+ * or what the system said of the path. Then *error (if wanted) is a sentence, to be freed with
+ * kmcl_free().
  */
 int kmcl_server_create(const char *path, const struct kmcl_server_options *options,
 		       kmcl_server **server, char **error);

@@ -20,10 +20,11 @@
 #include "partition/internal.h"
 #include "partition/user.h"
 
-#define MOST_GUESTS  64u
-#define MOST_DRIVERS 16u
-#define LISTEN_QUEUE 16
-#define SUBSYSTEM    "serve"
+#define MOST_GUESTS   64u
+#define MOST_DRIVERS  16u
+#define LISTEN_QUEUE  64
+#define OUT_OF_FDS_MS 50
+#define SUBSYSTEM     "serve"
 
 struct image {
 	struct nt_driver *nt;
@@ -51,6 +52,7 @@ struct kmcl_server {
 	struct image images[MOST_DRIVERS];
 	unsigned int image_count;
 	pthread_t thread;
+	bool aside; /* bound to `temporary` */
 	bool running;
 	atomic_bool stop;
 	pthread_mutex_t lock;
@@ -196,12 +198,25 @@ static void receive_guest(kmcl_server *server, int fd)
 	pthread_mutex_unlock(&server->lock);
 }
 
+/* Out of descriptors, say: the connection stays where it is, and poll would not wait. */
+static void accept_later(kmcl_server *server, int error)
+{
+	struct pollfd pfd = {.fd = server->wake, .events = POLLIN};
+
+	KMCL_LOG_PEER(KMCL_LOG_WARNING, SUBSYSTEM, 0, 0, "a guest has to wait: %s",
+		      strerror(error));
+	poll(&pfd, 1, OUT_OF_FDS_MS);
+}
+
 static void accept_guest(kmcl_server *server)
 {
 	int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+			accept_later(server, errno);
 		return;
+	}
 	if (!may_connect(server, fd)) {
 		close(fd);
 	} else if (server->count >= server->options.guests) {
@@ -295,11 +310,21 @@ static int listen_aside(kmcl_server *server)
 	if (server->listener < 0 || server->wake < 0)
 		return -errno;
 	unlink(server->temporary);
-	if (bind(server->listener, (struct sockaddr *)&address, sizeof(address)) ||
-	    chmod(server->temporary, 0600) || listen(server->listener, LISTEN_QUEUE) ||
+	if (bind(server->listener, (struct sockaddr *)&address, sizeof(address)))
+		return -errno;
+	server->aside = true;
+	if (chmod(server->temporary, 0600) || listen(server->listener, LISTEN_QUEUE) ||
 	    stat(server->temporary, &server->socket))
 		return -errno;
 	return 0;
+}
+
+/* A socket that nobody may be listening at any more is replaced; nothing else is. */
+static int check_path(const char *path)
+{
+	struct stat there;
+
+	return lstat(path, &there) || S_ISSOCK(there.st_mode) ? 0 : -EEXIST;
 }
 
 int kmcl_server_create(const char *path, const struct kmcl_server_options *options,
@@ -318,6 +343,8 @@ int kmcl_server_create(const char *path, const struct kmcl_server_options *optio
 	code = take_options(server, options);
 	if (!code)
 		code = set_path(server, path);
+	if (!code)
+		code = check_path(path);
 	if (!code)
 		code = listen_aside(server);
 	if (code) {
@@ -394,9 +421,12 @@ static void remove_socket(const kmcl_server *server)
 {
 	struct stat now;
 
-	unlink(server->temporary);
-	if (server->running && !stat(server->address.sun_path, &now) &&
-	    now.st_ino == server->socket.st_ino && now.st_dev == server->socket.st_dev)
+	if (!server->aside)
+		return;
+	if (!server->running)
+		unlink(server->temporary);
+	if (!stat(server->address.sun_path, &now) && now.st_ino == server->socket.st_ino &&
+	    now.st_dev == server->socket.st_dev)
 		unlink(server->address.sun_path);
 }
 

@@ -70,12 +70,12 @@ static uint8_t *map_aligned(int fd, uint64_t offset, uint64_t size)
 	return base;
 }
 
-static int check_range(const struct part_memory *m, uint64_t gpa, uint64_t size, uint64_t offset)
+int part_memory_check(const struct part_memory *m, uint64_t gpa, uint64_t size, uint64_t offset)
 {
 	unsigned int count = atomic_load(&m->ranges);
 
-	if (!size || (gpa | size | offset) % PART_PAGE_SIZE || gpa > PART_GPA_MAX ||
-	    size > PART_GPA_MAX - gpa || offset > PART_GPA_MAX || size > PART_GPA_MAX - offset)
+	if (!size || (gpa | size | offset) % PART_PAGE_SIZE || gpa + size <= gpa ||
+	    offset + size <= offset)
 		return -EINVAL;
 	for (unsigned int i = 0; i < count; i++)
 		if (gpa < m->range[i].gpa + m->range[i].size && m->range[i].gpa < gpa + size)
@@ -93,9 +93,9 @@ int part_memory_add(struct part_memory *m, int fd, uint64_t gpa, uint64_t size, 
 {
 	struct part_memory_range r = {.gpa = gpa, .size = size, .offset = offset, .fd = fd};
 	unsigned int count = atomic_load(&m->ranges);
-	int error = check_range(m, gpa, size, offset);
+	int error = part_memory_check(m, gpa, size, offset);
 
-	if (!error && !file_is_safe(fd, offset + size))
+	if (!error && (gpa + size > PART_GPA_MAX || !file_is_safe(fd, offset + size)))
 		error = -EPERM;
 	if (!error && PART_ONE_VIEW && same) {
 		m->borrowed = true;

@@ -63,11 +63,15 @@ struct part_memory {
 int part_memory_file(uint64_t size);
 void part_memory_init(struct part_memory *m, uint32_t stitch_limit);
 /**
- * Adds [gpa, gpa + size), which lies at `offset` of `fd`. The descriptor is taken over, also on
- * failure. One caller at a time. All three numbers are multiples of a page, size is not 0.
- * -EINVAL: they are not, or the range wraps; -EEXIST: it overlaps another; -E2BIG: no range left;
- * -EPERM: not a memfd that can neither shrink, nor fault, nor refuse writing, or it is too small.
- * `same`: see PART_ONE_VIEW.
+ * Whether [gpa, gpa + size), which lies at `offset` of a file, can be added at all. The three
+ * numbers are multiples of a page, size is not 0. -EINVAL: they are not, or something wraps;
+ * -EEXIST: it overlaps another; -E2BIG: no range left.
+ */
+int part_memory_check(const struct part_memory *m, uint64_t gpa, uint64_t size, uint64_t offset);
+/**
+ * Adds such a range. The descriptor is taken over, also on failure. One caller at a time. Errors as
+ * above, and -EPERM: not a memfd that can neither shrink, nor fault, nor refuse writing; it is too
+ * small; or the range ends above PART_GPA_MAX. `same`: see PART_ONE_VIEW.
  */
 int part_memory_add(struct part_memory *m, int fd, uint64_t gpa, uint64_t size, uint64_t offset,
 		    const struct part_memory *same);

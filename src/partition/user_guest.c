@@ -92,6 +92,26 @@ static int send_in_time(struct user_guest *g, int fd, const struct user_packet *
 	return error;
 }
 
+/* Nothing but what can be printed goes from the host to a terminal, and not too much of that. */
+static void note_error(struct user_guest *g, const struct user_packet *p)
+{
+	char text[MOST_SAID + 1];
+	uint32_t size;
+
+	if (p->size < USER_ERROR_SIZE)
+		return;
+	size = p->size - USER_ERROR_SIZE < MOST_SAID ? p->size - USER_ERROR_SIZE : MOST_SAID;
+	for (uint32_t i = 0; i < size; i++) {
+		uint8_t c = p->data[USER_ERROR_SIZE + i];
+
+		text[i] = c >= ' ' && c <= '~' ? (char)c : '?';
+	}
+	text[size] = 0;
+	KMCL_LOG_PEER(KMCL_LOG_WARNING, PART_SUBSYSTEM, g->part->id, 0,
+		      "the host says: %s (status %#x, op %#x)", text, vmbus_get32(p->data + 8),
+		      vmbus_get32(p->data + 12));
+}
+
 /* The next packet must be `op` of that size; anything else is no host of ours. */
 static int receive_answer(struct user_guest *g, int fd, struct user_packet *p, uint32_t op,
 			  uint32_t size)
@@ -105,7 +125,11 @@ static int receive_answer(struct user_guest *g, int fd, struct user_packet *p, u
 
 		if (got == USER_RECEIVED) {
 			user_close_fds(p);
-			return user_op(p) == op && p->size == size ? 0 : -EPROTO;
+			if (user_op(p) == op && p->size == size)
+				return 0;
+			if (user_op(p) == USER_ERROR)
+				note_error(g, p);
+			return user_op(p) == USER_ERROR ? -ECONNREFUSED : -EPROTO;
 		}
 		if (got == USER_BAD)
 			return -EPROTO;
@@ -216,33 +240,52 @@ static int dial_once(const struct user_guest *g)
 	return error;
 }
 
-/* A descriptor or negative errno. */
+/* A descriptor or negative errno. Where others wait to be accepted (-EAGAIN) there is a host. */
 static int dial(struct user_guest *g, uint64_t until)
 {
+	uint64_t in_turn = clock_now_ns() + ANSWER_MS * 1000000ull;
+
 	for (;;) {
 		struct pollfd pfd = {.fd = g->wake, .events = POLLIN};
 		int fd = dial_once(g);
+		uint64_t end = fd == -EAGAIN && until < in_turn ? in_turn : until;
 
-		if (fd >= 0 || !may_come(fd) || clock_now_ns() >= until || atomic_load(&g->ending))
+		if (fd >= 0 || !may_come(fd) || clock_now_ns() >= end || atomic_load(&g->ending))
 			return fd;
 		poll(&pfd, 1, RETRY_MS);
 	}
 }
 
-static int meet(struct user_guest *g, uint64_t until)
+static int show_processors(struct user_guest *g, int fd)
 {
-	int fd = dial(g, until);
-	int error;
+	int error = 0;
 
-	if (fd < 0)
-		return fd;
-	error = say_hello(g, fd);
-	if (!error)
-		error = show_memory(g, fd);
 	for (uint32_t vp = 0; !error && vp < g->vps && g->vp[vp].flags_gpa; vp++) {
 		error = renew_bells(g, vp);
 		if (!error)
 			error = show_synic(g, fd, vp);
+	}
+	return error;
+}
+
+static int meet(struct user_guest *g, uint64_t until, const char **why)
+{
+	int fd, error;
+
+	*why = "nobody serves this socket, or not to us";
+	fd = dial(g, until);
+	if (fd < 0)
+		return fd;
+	*why = "who serves this socket takes no more guests, or does not speak vmbus-user "
+	       "version 1";
+	error = say_hello(g, fd);
+	if (!error) {
+		*why = "the host does not take the guest's memory";
+		error = show_memory(g, fd);
+	}
+	if (!error) {
+		*why = "the host does not take the guest's processors";
+		error = show_processors(g, fd);
 	}
 	if (!error)
 		return fd;
@@ -277,26 +320,6 @@ static void end_reset(struct user_guest *g)
 	g->reset_over = true;
 	pthread_cond_broadcast(&g->changed);
 	pthread_mutex_unlock(&g->lock);
-}
-
-/* Nothing but what can be printed goes from the host to a terminal, and not too much of that. */
-static void note_error(struct user_guest *g, const struct user_packet *p)
-{
-	char text[MOST_SAID + 1];
-	uint32_t size;
-
-	if (p->size < USER_ERROR_SIZE)
-		return;
-	size = p->size - USER_ERROR_SIZE < MOST_SAID ? p->size - USER_ERROR_SIZE : MOST_SAID;
-	for (uint32_t i = 0; i < size; i++) {
-		uint8_t c = p->data[USER_ERROR_SIZE + i];
-
-		text[i] = c >= ' ' && c <= '~' ? (char)c : '?';
-	}
-	text[size] = 0;
-	KMCL_LOG_PEER(KMCL_LOG_WARNING, PART_SUBSYSTEM, g->part->id, 0,
-		      "the host says: %s (status %#x, op %#x)", text, vmbus_get32(p->data + 8),
-		      vmbus_get32(p->data + 12));
 }
 
 static void take_packet(struct user_guest *g)
@@ -372,13 +395,17 @@ static void lose(struct user_guest *g)
 static bool find_host(struct user_guest *g)
 {
 	int fd = -ECONNREFUSED;
+	const char *why;
 
 	while (g->options.reconnect && fd < 0 && !atomic_load(&g->ending)) {
 		struct pollfd pfd = {.fd = g->wake, .events = POLLIN};
 
-		fd = meet(g, UINT64_MAX);
-		if (fd < 0)
-			poll(&pfd, 1, RETRY_MS);
+		fd = meet(g, UINT64_MAX, &why);
+		if (fd >= 0 || atomic_load(&g->ending))
+			break;
+		KMCL_LOG_PEER(KMCL_LOG_INFO, PART_SUBSYSTEM, g->part->id, 0, "%s (%s)", why,
+			      strerror(-fd));
+		poll(&pfd, 1, RETRY_MS);
 	}
 	if (fd < 0)
 		return false;
@@ -676,8 +703,7 @@ static int connect_guest(struct user_guest *g, const char *path, const char **wh
 		error = part_pages_alloc(&g->part->client, g->vps, &g->signals_gpa);
 	if (error < 0)
 		return error;
-	*why = "nobody serves this socket, or it does not speak vmbus-user version 1";
-	g->fd = meet(g, clock_now_ns() + g->options.wait_ms * 1000000ull);
+	g->fd = meet(g, clock_now_ns() + g->options.wait_ms * 1000000ull, why);
 	atomic_store(&g->up, g->fd >= 0);
 	return g->fd < 0 ? g->fd : 0;
 }

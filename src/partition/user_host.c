@@ -310,9 +310,12 @@ static void take_memory(struct user_host *h, struct user_packet *p)
 	uint64_t gpa = vmbus_get64(p->data + 8), size = vmbus_get64(p->data + 16);
 	uint64_t offset = vmbus_get64(p->data + 24);
 	uint64_t left = h->options.memory_limit - h->memory;
-	int error = size > left ? -EPERM : 0;
+	int error = part_memory_check(&h->part->server.memory, gpa, size, offset);
 
-	if (!error || (gpa | size | offset) % PART_PAGE_SIZE) {
+	/* What no range may be comes before what this host does not take. */
+	if (!error && size > left)
+		error = -EPERM;
+	if (!error) {
 		error = part_host_memory(h->part, p->fds[0], gpa, size, offset);
 		p->fd_count = 0;
 	}
@@ -531,9 +534,10 @@ static void drain_wake(struct user_host *h)
 static void wait_for_work(struct user_host *h, int timeout_ms)
 {
 	bool out = h->answer_waits || atomic_load(&h->want_out);
+	/* A guest that has said its last is only heard when what it has said was read: to ask for
+	 * that (POLLRDHUP) while we do not read would end no wait. A hang-up is told unasked. */
 	struct pollfd fds[2] = {
-		{.fd = h->fd,
-		 .events = (short)((may_read(h) ? POLLIN : 0) | (out ? POLLOUT : 0) | POLLRDHUP)},
+		{.fd = h->fd, .events = (short)((may_read(h) ? POLLIN : 0) | (out ? POLLOUT : 0))},
 		{.fd = h->wake, .events = POLLIN},
 	};
 
@@ -545,8 +549,6 @@ static void wait_for_work(struct user_host *h, int timeout_ms)
 		h->over = true;
 	else if (fds[0].revents & POLLIN && may_read(h))
 		read_packet(h);
-	else if (fds[0].revents & POLLRDHUP && may_read(h))
-		h->over = true;
 	if (fds[0].revents & POLLOUT && atomic_exchange(&h->want_out, false))
 		hv_machine_look(&h->machine);
 }
@@ -695,7 +697,10 @@ static void host_guest(struct user_host *h)
 		say_farewell(h);
 }
 
-/* The guest reads our last words before it sees the end: what it has sent is thrown away first. */
+/*
+ * The guest reads our last words before it sees the end: what it has sent is thrown away first. The
+ * descriptor keeps its number while there may be a thread that has yet to find out.
+ */
 static void hang_up(struct user_host *h)
 {
 	const char *why;
@@ -707,8 +712,6 @@ static void hang_up(struct user_host *h)
 		if (got == USER_RECEIVED)
 			user_close_fds(&h->in);
 	} while (got == USER_RECEIVED || got == USER_BAD);
-	close(h->fd);
-	h->fd = -1;
 }
 
 static void *connection(void *arg)

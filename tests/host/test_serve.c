@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -413,6 +414,60 @@ static void only_so_many_guests(void **state)
 	kmcl_server_destroy(server);
 }
 
+static uint64_t processor_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void a_host_out_of_descriptors_waits_for_some(void **state)
+{
+	const struct timespec a_while = {.tv_nsec = 500000000};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct rlimit limit, none;
+	kmcl_server *server = serve();
+	struct guest g;
+	uint64_t used;
+	int fd;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	used = processor_ns();
+	nanosleep(&a_while, NULL);
+	used = processor_ns() - used;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_true(used < 250000000);
+	attach(&g, 0);
+	assert_true(echo_works(g.driver, 4));
+	detach(&g);
+	close(fd);
+	kmcl_server_destroy(server);
+}
+
+/* Nobody's file is taken for a socket that was left behind. */
+static void only_a_socket_is_replaced(void **state)
+{
+	FILE *file = fopen(path, "w");
+	kmcl_server *server;
+	struct stat st;
+	char *error;
+
+	assert_non_null(file);
+	fclose(file);
+	assert_int_equal(kmcl_server_create(path, NULL, &server, &error), -EEXIST);
+	assert_non_null(strstr(error, path));
+	kmcl_free(error);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(S_ISREG(st.st_mode));
+	assert_int_equal(unlink(path), 0);
+}
+
 static void what_is_wrong_is_said(void **state)
 {
 	char *error = NULL, longest[200];
@@ -485,6 +540,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_killed_host_leaves_nothing_behind, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(only_so_many_guests, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_host_out_of_descriptors_waits_for_some, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(only_a_socket_is_replaced, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_wrong_is_said, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(each_guest_can_be_looked_at, set_up, tear_down),
 	};

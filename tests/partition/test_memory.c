@@ -484,7 +484,7 @@ static void ranges_that_cannot_be_are_refused_by_kind(void **state)
 		{0, 0x800, 0, -EINVAL},
 		{0, 4096, 0x800, -EINVAL},
 		{0, 0, 0, -EINVAL},
-		{1ull << 52, 4096, 0, -EINVAL},
+		{1ull << 52, 4096, 0, -EPERM},
 		{UINT64_MAX - 4095, 4096, 0, -EINVAL},
 		{4096, UINT64_MAX - 4095, 0, -EINVAL},
 		{0, 4096, UINT64_MAX - 4095, -EINVAL},

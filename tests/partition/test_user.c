@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <poll.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "partition/server_end.h"
@@ -470,6 +471,9 @@ static void files_that_could_kill_the_host_are_refused(void **state)
 	assert_int_equal(bytes_memory(&b, frozen, 0, 1 << 20, 0), 0xc000000d);
 	assert_int_equal(bytes_memory(&b, plain, 0, 1 << 20, 0), 0xc000000d);
 	assert_int_equal(bytes_memory(&b, b.file, 0, 1 << 20, 4096), 0xc000000d);
+	assert_int_equal(bytes_memory(&b, b.file, 0, 1 << 20, 1ull << 62), 0xc000000d);
+	/* Where no processor finds it. */
+	assert_int_equal(bytes_memory(&b, b.file, 1ull << 52, 1 << 20, 0), 0xc000000d);
 	/* Beyond the limit in all. */
 	assert_int_equal(bytes_memory(&b, b.file, 0, 4 << 20, 0), 0xc000000d);
 	assert_int_equal(bytes_memory(&b, b.file, 0, 1 << 20, 0), 0);
@@ -507,6 +511,14 @@ static const struct violation violations[] = {
 	{"MEMORY off a page", 0x0002, 32, {0x200800, 0, 4096}, 6, 1, false},
 	{"MEMORY over other memory", 0x0002, 32, {0x1000, 0, 4096}, 6, 1, false},
 	{"MEMORY that wraps", 0x0002, 32, {0xfffff000, 0xffffffff, 8192}, 6, 1, false},
+	{"MEMORY that wraps, too much",
+	 0x0002,
+	 32,
+	 {0x1000, 0, 0xfffff000, 0xffffffff},
+	 6,
+	 1,
+	 false},
+	{"MEMORY over other memory, too much", 0x0002, 32, {0, 0, 0, 65 << 2}, 6, 1, false},
 	{"SYNIC of no VP", 0x0003, 32, {2, 0, 0x1000, 0, 0x2000}, 6, 2, false},
 	{"SYNIC a second time", 0x0003, 32, {0, 0, 0x1000, 0, 0x2000}, 6, 2, false},
 	{"SYNIC outside memory", 0x0003, 32, {1, 0, 0x100000, 0, 0x2000}, 6, 2, false},
@@ -653,6 +665,51 @@ static void a_guest_that_reads_late_gets_all_its_messages(void **state)
 	server_stop(s);
 }
 
+static uint64_t processor_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The host cannot answer, so it does not read, and it does not run in circles over that either. */
+static void a_guest_that_says_its_last_and_reads_nothing_is_waited_for(void **state)
+{
+	struct server *s = server_start();
+	struct user_packet p;
+	unsigned int wrong = 0;
+	struct bytes b;
+	uint64_t used;
+
+	bytes_connect(&b, s);
+	bytes_hello(&b);
+	user_packet_init(&p, USER_POST, USER_POST_SIZE);
+	vmbus_put32(p.data + 8, 77);
+	/* Until nobody reads them for a while. */
+	for (int idle = 0; idle < 200;) {
+		if (!user_send(b.fd, &p)) {
+			wrong++;
+			idle = 0;
+		} else {
+			poll(NULL, 0, 1);
+			idle++;
+		}
+	}
+	assert_int_equal(shutdown(b.fd, SHUT_WR), 0);
+	used = processor_ns();
+	poll(NULL, 0, 500);
+	assert_true(processor_ns() - used < 250000000);
+	/* All of it is read and answered once there is room. */
+	for (; wrong; wrong--) {
+		assert_int_equal(bytes_receive(&b, &p), 0x008f);
+		assert_int_equal(vmbus_get32(p.data + 8), 0x12);
+	}
+	assert_int_equal(bytes_receive(&b, &p), 0);
+	bytes_close(&b);
+	server_stop(s);
+}
+
 static void a_guest_that_is_owed_too_much_is_dropped(void **state)
 {
 	struct server *s = server_start();
@@ -696,6 +753,7 @@ int main(void)
 		cmocka_unit_test(eventfds_of_a_hostile_guest_block_nobody),
 		cmocka_unit_test(who_does_not_say_hello_is_dropped),
 		cmocka_unit_test(a_guest_that_reads_late_gets_all_its_messages),
+		cmocka_unit_test(a_guest_that_says_its_last_and_reads_nothing_is_waited_for),
 		cmocka_unit_test(a_guest_that_is_owed_too_much_is_dropped),
 	};
 

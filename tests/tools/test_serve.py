@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """kmcl serve, attach, ls and stats, as processes of their own. Arguments: kmcl, the folder of its
-drivers, and whether the sandbox can be used in this build."""
+drivers, whether the sandbox can be used in this build, and prying_driver.so."""
 
 import json
 import os
@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 
 import tapresult  # noqa: E402
 
-KMCL, DRIVERS, SANDBOX = sys.argv[1:4]
+KMCL, DRIVERS, SANDBOX, PRYING = sys.argv[1:5]
 PATIENCE = 60
 ROUNDS = 250 if os.environ.get('KMCL_SOAK') else 5
 
@@ -159,12 +159,22 @@ class Across(unittest.TestCase):
 
     def sandbox(self):
         host = self.serve()
-        with open(f'/proc/{host.pid}/status', encoding='utf-8') as file:
-            status = dict(line.split(':\t', 1) for line in file.read().splitlines() if ':\t' in line)
-        self.assertEqual(status['NoNewPrivs'], '1')
-        self.assertEqual(status['Seccomp'], '2')
-        self.assertEqual(int(status['CapEff'], 16), 0)
-        self.assertEqual(int(status['CapPrm'], 16), 0)
+        tasks = os.listdir(f'/proc/{host.pid}/task')
+        self.assertGreater(len(tasks), 1)
+        for task in tasks:
+            with open(f'/proc/{host.pid}/task/{task}/status', encoding='utf-8') as file:
+                status = dict(line.split(':\t', 1) for line in file.read().splitlines()
+                              if ':\t' in line)
+            self.assertEqual(status['NoNewPrivs'], '1')
+            self.assertEqual(status['Seccomp'], '2')
+            self.assertEqual(int(status['CapEff'], 16), 0)
+            self.assertEqual(int(status['CapPrm'], 16), 0)
+        self.end(host)
+
+    def threads_of_before(self):
+        host = self.serve('--driver', PRYING)
+        self.assertEqual(host.stderr.readline(), 'can\n')
+        self.assertEqual(host.stderr.readline(), 'cannot\n')
         self.end(host)
 
     def test_nobody_else_may_connect(self):
@@ -187,6 +197,81 @@ class Across(unittest.TestCase):
             result = kmcl(*command)
             self.assertEqual(result.returncode, 2, result)
             self.assertIn(words, result.stderr)
+
+    def test_sockets_in_two_folders_go_in_the_end(self):
+        os.mkdir(os.path.join(self.scratch, 'aside'))
+        self.control = os.path.join(self.scratch, 'aside', 'control')
+        host = self.serve()
+        self.assertEqual(self.guests(), [])
+        self.end(host)
+        self.assertEqual(os.listdir(self.scratch), ['aside'])
+        self.assertEqual(os.listdir(os.path.dirname(self.control)), [])
+
+    def test_a_terminal_that_goes_ends_it_in_order(self):
+        host = self.serve()
+        host.send_signal(signal.SIGHUP)
+        out, err = host.communicate(timeout=PATIENCE)
+        self.assertEqual(host.returncode, 0, out + err)
+        self.assertFalse(os.path.exists(self.socket))
+
+    def test_a_reader_that_goes_ends_nothing(self):
+        host = self.serve()
+        self.assertIn('serving', host.stdout.readline())
+        host.stdout.close()
+        guest = self.attach()
+        wait_until(lambda: len(self.running()) == 2, 'both channels of the guest')
+        self.end(guest)
+        wait_until(lambda: not self.guests(), 'the guest to be gone')
+        host.send_signal(signal.SIGTERM)
+        self.assertEqual(host.wait(timeout=PATIENCE), 1)
+        self.assertIn('cannot write', host.stderr.read())
+        self.assertFalse(os.path.exists(self.socket))
+
+    def test_a_file_is_not_taken_for_a_socket(self):
+        for name, other in (('--socket', '--control'), ('--control', '--socket')):
+            file = os.path.join(self.scratch, 'file')
+            with open(file, 'w', encoding='utf-8') as text:
+                text.write('precious')
+            result = kmcl('serve', name, file, other, self.socket, '--no-sandbox', '--driver',
+                          os.path.join(DRIVERS, 'echo_vsp.so'))
+            self.assertEqual(result.returncode, 1, result)
+            self.assertIn(f'{file}: ', result.stderr)
+            self.assertIn('File exists', result.stderr)
+            with open(file, encoding='utf-8') as text:
+                self.assertEqual(text.read(), 'precious')
+            self.assertEqual(os.listdir(self.scratch), ['file'])
+
+    def test_there_are_descriptors_for_many_guests(self):
+        host = self.serve()
+        with open(f'/proc/{host.pid}/limits', encoding='utf-8') as limits:
+            soft, hard = next(line for line in limits if line.startswith('Max open')).split()[3:5]
+        self.assertEqual(soft, hard)
+        self.end(host)
+
+    def test_a_guest_is_told_why_it_may_not_come(self):
+        host = self.serve('--guest-memory', '16')
+        large = kmcl('attach', '--socket', self.socket, '--memory', '64', '--driver',
+                     os.path.join(DRIVERS, 'echo_vsc.so'))
+        self.assertEqual(large.returncode, 1, large)
+        self.assertIn("does not take the guest's memory", large.stderr)
+        self.end(host)
+        host = self.serve('--guests', '1')
+        guest = self.attach()
+        wait_until(lambda: len(self.running()) == 2, 'both channels of the guest')
+        second = kmcl('ls', '--socket', self.socket)
+        self.assertEqual(second.returncode, 1, second)
+        self.assertIn('takes no more guests', second.stderr)
+        self.end(guest)
+        self.end(host)
+
+    def test_a_silent_client_of_the_control_socket_holds_nobody_up(self):
+        import socket
+        host = self.serve()
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.connect(self.control)
+            self.assertEqual(self.guests(), [])
+            self.assertEqual(silent.recv(1), b'')
+        self.end(host)
 
     def test_a_control_socket_survives_nonsense(self):
         import socket
@@ -211,6 +296,7 @@ class Across(unittest.TestCase):
 # Sanitizers need what the sandbox takes away.
 if SANDBOX == 'yes':
     Across.test_the_host_is_in_its_sandbox = Across.sandbox
+    Across.test_threads_of_before_are_in_the_sandbox = Across.threads_of_before
 
 
 if __name__ == '__main__':
