@@ -34,7 +34,8 @@ PVOID KmclPacketClientContext(VMBPACKETCOMPLETION PacketCompletionContext);
 /**
  * The reference time of the partition that the server channel's bus serves, as its guest reads it
  * (TIME_REF_COUNT, or the reference TSC page), and this machine's system time, both at one instant:
- * what a time synchronisation message is made of.
+ * what a time synchronisation message is made of. Takes no lock and waits for nothing; under KVM it
+ * keeps a reference, which is taken anew each second.
  *
  * Server channels, any state, <= DISPATCH_LEVEL.
  * @param ReferenceTime  units of 100 ns since the guest began

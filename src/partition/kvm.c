@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One thread a transport waits for what KVM tells by eventfd: resamples, after which the host looks
- * what waits for a message slot, and doorbells. Everything else happens where it arises: exits on
- * the processor's thread, interrupts on whichever thread of the host caused them.
+ * what waits for a message slot, and doorbells; and looks at the VM's clock now and then.
+ * Everything else happens where it arises: exits on the processor's thread, interrupts on whichever
+ * thread of the host caused them.
  *
  * The two eventfds of an interrupt line are made once and live as long as the transport, so that
  * an interrupt needs no lock against a VM that comes or goes: without one it is a count that nobody
@@ -22,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "partition/dispatch.h"
+#include "partition/kvm_clock.h"
 #include "vmbus/shared_copy.h"
 
 #define MSR_VP_INDEX  0x40000002u
@@ -49,6 +51,7 @@
 #define EVENT_STOP     (0ull << 32)
 #define EVENT_RESAMPLE (1ull << 32) /* | index of the line */
 #define EVENT_DOORBELL (2ull << 32) /* | connection id */
+#define EVENT_CLOCK    (3ull << 32)
 
 struct line {
 	uint32_t vp;
@@ -80,6 +83,7 @@ struct kvm_transport {
 	struct line *lines;
 	uint32_t line_count, lines_a_vp;
 	uint8_t line_of_sint[SYNIC_SINTS]; /* + 1; 0: none */
+	struct kvm_clock clock;
 	int epoll, stop;
 	pthread_t thread;
 	bool running;
@@ -250,27 +254,18 @@ static void unbind_port(void *transport, uint32_t connection_id)
 
 /* ---- clocks ---- */
 
-/* KVM derives the reference counter from this clock of the VM's. */
-static int read_reference(void *ctx, uint64_t *reference)
+static void look_at_clock(struct kvm_transport *t)
 {
-	struct kvm_transport *t = ctx;
-	struct kvm_clock_data data = {0};
-
-	if (t->vm_fd < 0 || t->options.control(t->vm_fd, KVM_GET_CLOCK, &data))
-		return -ENOTSUP;
-	*reference = data.clock / 100;
-	return 0;
+	pthread_mutex_lock(&t->lock);
+	kvm_clock_look(&t->clock, t->vm_fd);
+	pthread_mutex_unlock(&t->lock);
 }
 
 static int read_clocks(void *transport, struct hv_clocks *clocks)
 {
 	struct kvm_transport *t = transport;
-	int error;
 
-	pthread_mutex_lock(&t->lock);
-	error = hv_bracket_clocks(read_reference, t, clocks);
-	pthread_mutex_unlock(&t->lock);
-	return error;
+	return kvm_clock_read(&t->clock, clocks);
 }
 
 /* ---- SynIC ---- */
@@ -454,6 +449,9 @@ static bool take_event(struct kvm_transport *t, uint64_t what)
 		count(&t->counts.doorbells);
 		hv_machine_signal(&t->machine, value, 0);
 		return true;
+	case EVENT_CLOCK:
+		look_at_clock(t);
+		return true;
 	default:
 		return false;
 	}
@@ -479,14 +477,13 @@ static void *watch_events(void *context)
 int kvm_transport_attach(struct kvm_transport *t, int vm_fd)
 {
 	int own = fcntl(vm_fd, F_DUPFD_CLOEXEC, 0);
-	int error = 0;
+	int error;
 
 	if (own < 0)
 		return -errno;
 	pthread_mutex_lock(&t->lock);
-	if (t->vm_fd >= 0)
-		error = -EBUSY;
-	else
+	error = t->vm_fd >= 0 ? -EBUSY : kvm_clock_start(&t->clock, own);
+	if (!error)
 		t->vm_fd = own;
 	pthread_mutex_unlock(&t->lock);
 	if (error)
@@ -592,7 +589,8 @@ int kvm_transport_connect(struct kvm_transport *t, const struct kvm_irq_routing_
 	pthread_mutex_lock(&t->lock);
 	error = t->vm_fd < 0 ? -ENOTCONN : set_routes(t, others, others ? count : LEGACY_ROUTES);
 	for (uint32_t i = 0; !error && i < t->line_count; i++)
-		error = set_line(t, &t->lines[i], true);
+		if (!t->lines[i].assigned)
+			error = set_line(t, &t->lines[i], true);
 	pthread_mutex_unlock(&t->lock);
 	return error;
 }
@@ -605,8 +603,10 @@ static void leave(struct kvm_transport *t)
 			set_line(t, &t->lines[i], false);
 	while (t->doorbells)
 		drop_doorbell(t, &t->doorbells);
-	if (t->vm_fd >= 0)
+	if (t->vm_fd >= 0) {
+		kvm_clock_stop(&t->clock);
 		close(t->vm_fd);
+	}
 	t->vm_fd = -1;
 	pthread_mutex_unlock(&t->lock);
 }
@@ -655,11 +655,15 @@ static int make_lines(struct kvm_transport *t)
 
 static int open_events(struct kvm_transport *t)
 {
+	int error = kvm_clock_open(&t->clock, t->options.control, t->options.clock_ns);
+
 	t->epoll = epoll_create1(EPOLL_CLOEXEC);
 	t->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (t->epoll < 0 || t->stop < 0)
 		return -errno;
-	return watch(t, t->stop, EVENT_STOP, EPOLLIN);
+	if (!error)
+		error = watch(t, t->stop, EVENT_STOP, EPOLLIN);
+	return error ? error : watch(t, t->clock.timer, EVENT_CLOCK, EPOLLIN);
 }
 
 static int start(struct kvm_transport *t)
@@ -696,7 +700,7 @@ int kvm_transport_create(const struct kvm_transport_options *options,
 	t->ops.unbind_port = unbind_port;
 	t->ops.read_clocks = read_clocks;
 	t->options = *options;
-	t->vm_fd = t->epoll = t->stop = -1;
+	t->vm_fd = t->epoll = t->stop = t->clock.timer = -1;
 	pthread_mutex_init(&t->lock, NULL);
 	hv_machine_init(&t->machine, options->partition, memory, options->vps, interrupt);
 	if (options->posted)
@@ -733,6 +737,7 @@ void kvm_transport_destroy(void *transport)
 	}
 	close_fd(t->epoll);
 	close_fd(t->stop);
+	kvm_clock_close(&t->clock);
 	hv_machine_destroy(&t->machine);
 	pthread_mutex_destroy(&t->lock);
 	free(t->lines);

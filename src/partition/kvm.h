@@ -32,6 +32,7 @@ struct kvm_transport_options {
 	bool no_doorbells; /**< every HvSignalEvent is an exit */
 	bool busy;         /**< for tests of guests: each post is put off five times */
 	uint32_t posted;   /**< messages that may wait for the host; 0: hv_machine_init()'s */
+	uint64_t clock_ns; /**< how often the VM's clock is looked at; 0: each second */
 	kvm_control *control;
 };
 

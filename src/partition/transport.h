@@ -114,7 +114,8 @@ struct part_host_ops {
 	 *  NULL: the transport cannot be rid of it. */
 	void (*flooded)(void *transport);
 	/** The guest's reference counter and this machine's clock at one instant. -ENOTSUP: there
-	 *  is no such counter, or it cannot be read now. NULL: the transport knows of none. */
+	 *  is no such counter, or it cannot be read now. NULL: the transport knows of none. Any
+	 *  thread; takes no lock and does not wait. */
 	int (*read_clocks)(void *transport, struct hv_clocks *clocks);
 };
 
