@@ -9,6 +9,7 @@ read-only. Either way a Machine takes one command at a time and gives its consol
 Kernel, modules and initramfs images are made once and kept in build/guest.
 """
 
+import codecs
 import fcntl
 import gzip
 import json
@@ -230,6 +231,7 @@ class Machine:
         self.text = ''  # what was printed and not yet looked at
         self.emulated = EMULATED if emulated is None else emulated
         self.process = None
+        self.decoder = None
         self.asker = None  # what leads to the relay in an emulated machine
         self.images = images
         if self.emulated:
@@ -262,6 +264,8 @@ class Machine:
                                         stderr=subprocess.STDOUT, start_new_session=True,
                                         pass_fds=descriptors)
         os.set_blocking(self.process.stdout.fileno(), False)
+        # A character may come in two pieces.
+        self.decoder = codecs.getincrementaldecoder('utf-8')(errors='replace')
 
     def ask(self, path, request, seconds):
         """Asks at a control socket of the machine."""
@@ -317,7 +321,7 @@ class Machine:
         data = stream.read(65536)
         if not data:
             return False
-        text = data.decode(errors='replace').replace('\r', '')
+        text = self.decoder.decode(data).replace('\r', '')
         self.log.write(text)
         self.log.flush()
         self.text += text
