@@ -203,10 +203,8 @@ void host_rescind(struct host *h, uint32_t relid)
 
 	if (c->open)
 		machine_unbind_signal(h->m, c->connection);
+	/* its GPADLs stay until the id comes back: one that is on its way is still answered */
 	c->open = c->offered = false;
-	for (uint32_t i = 0; i < MAX_GPADLS; i++)
-		if (h->gpadl[i].relid == relid)
-			memset(&h->gpadl[i], 0, sizeof(h->gpadl[i]));
 	host_send(h, make_of_channel(RESCIND_OFFER, relid));
 }
 
@@ -276,6 +274,18 @@ static void on_teardown(struct host *h, const struct message *m)
 	memset(p, 0, sizeof(*p));
 }
 
+static void on_released(struct host *h, const struct message *m)
+{
+	uint32_t relid = get32(m->b + 8);
+
+	h->releases++;
+	assert_true(relid <= MAX_RELID);
+	h->released[relid]++;
+	for (uint32_t i = 0; i < MAX_GPADLS; i++)
+		if (h->gpadl[i].relid == relid)
+			memset(&h->gpadl[i], 0, sizeof(h->gpadl[i]));
+}
+
 static void on_request_offers(struct host *h)
 {
 	if (!h->manners.offers)
@@ -325,9 +335,7 @@ static bool serve(struct host *h)
 		on_teardown(h, &m);
 		break;
 	case RELID_RELEASED:
-		h->releases++;
-		assert_true(get32(m.b + 8) <= MAX_RELID);
-		h->released[get32(m.b + 8)]++;
+		on_released(h, &m);
 		break;
 	case UNLOAD:
 		on_unload(h);
