@@ -80,6 +80,37 @@ void rig_stop(struct ic_rig *r)
 	assert_nothing_more_held(r->held);
 }
 
+struct ic_rig rig;
+
+static const char *const still[] = {"period=86400000", "sample=86400000", NULL};
+static const char *const quick[] = {"period=10", "sample=10", "misses=3", NULL};
+
+int rig_set_up(void **state)
+{
+	rig_start(&rig, still, false);
+	return 0;
+}
+
+int rig_set_up_quick(void **state)
+{
+	rig_start(&rig, quick, false);
+	return 0;
+}
+
+int rig_set_up_frozen(void **state)
+{
+	rig_reference = 0x123456789a;
+	rig_real_ns = 1700000000123456700ull;
+	rig_start(&rig, quick, true);
+	return 0;
+}
+
+int rig_tear_down(void **state)
+{
+	rig_stop(&rig);
+	return 0;
+}
+
 /* ---- messages ---- */
 
 static const char *const classes[IC_COMPONENTS] = {

@@ -61,6 +61,20 @@ struct ic_rig {
  *  stand still at what rig_clocks says. */
 void rig_start(struct ic_rig *r, const char *const *options, bool frozen);
 void rig_stop(struct ic_rig *r);
+
+/** A program's only rig; what sets it up for a test. */
+extern struct ic_rig rig;
+int rig_set_up(void **state);
+int rig_set_up_quick(void **state);
+int rig_set_up_frozen(void **state);
+int rig_tear_down(void **state);
+/* No message but the answers' consequences: periods of a day. */
+#define RIG_TEST(name)   cmocka_unit_test_setup_teardown(name, rig_set_up, rig_tear_down)
+/* Periods of 10 ms. */
+#define RIG_QUICK(name)  cmocka_unit_test_setup_teardown(name, rig_set_up_quick, rig_tear_down)
+/* The same, with clocks that stand still. */
+#define RIG_FROZEN(name) cmocka_unit_test_setup_teardown(name, rig_set_up_frozen, rig_tear_down)
+
 extern uint64_t rig_reference, rig_real_ns;
 /** What both clocks would say if it were read now. */
 void rig_read_clocks(struct ic_rig *r, uint64_t *reference, uint64_t *real_ns);

@@ -10,37 +10,6 @@
 
 #define EPOCH 116444736000000000ull
 
-static struct ic_rig rig;
-
-static const char *const still[] = {"period=86400000", "sample=86400000", NULL};
-static const char *const quick[] = {"period=10", "sample=10", "misses=3", NULL};
-
-static int set_up(void **state)
-{
-	rig_start(&rig, still, false);
-	return 0;
-}
-
-static int set_up_quick(void **state)
-{
-	rig_start(&rig, quick, false);
-	return 0;
-}
-
-static int set_up_frozen(void **state)
-{
-	rig_reference = 0x123456789a;
-	rig_real_ns = 1700000000123456700ull;
-	rig_start(&rig, quick, true);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	rig_stop(&rig);
-	return 0;
-}
-
 static struct ic_info info(void)
 {
 	struct ic_info i;
@@ -760,31 +729,28 @@ static void components_that_are_not_offered(void **state)
 
 int main(void)
 {
-#define TEST(name)   cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-#define QUICK(name)  cmocka_unit_test_setup_teardown(name, set_up_quick, tear_down)
-#define FROZEN(name) cmocka_unit_test_setup_teardown(name, set_up_frozen, tear_down)
 	const struct CMUnitTest tests[] = {
-		QUICK(ic_011_heartbeats_are_counted_and_missed_ones_reported),
-		QUICK(ic_012_wrong_numbers_are_no_life),
-		QUICK(ic_010_short_heartbeats_have_what_is_there),
-		QUICK(heartbeats_of_version_1_have_no_application_state),
-		QUICK(ic_013_heartbeats_resume_with_a_new_negotiation),
-		TEST(ic_014_a_shutdown_request_to_the_byte),
-		TEST(ic_015_restart_and_hibernation_need_their_versions),
-		TEST(ic_016_acceptance_refusal_and_silence),
-		TEST(ic_017_one_shutdown_at_a_time),
-		TEST(a_request_under_way_ends_with_the_device),
-		TEST(a_request_under_way_can_be_cancelled),
-		FROZEN(ic_018_the_form_follows_the_version),
-		QUICK(ic_019_one_sync_then_samples),
-		FROZEN(ic_020_both_clocks_are_read_together),
-		TEST(ic_020_the_reference_is_the_partitions_counter),
-		FROZEN(ic_018_020_without_a_reference_time_there_is_no_version_4),
-		FROZEN(a_set_clock_is_told_and_kept),
-		TEST(a_clock_set_to_a_time),
-		TEST(clocks_that_cannot_be_set),
-		TEST(ic_019_a_sync_waits_for_the_answer_before_it),
-		TEST(requests_that_make_no_sense),
+		RIG_QUICK(ic_011_heartbeats_are_counted_and_missed_ones_reported),
+		RIG_QUICK(ic_012_wrong_numbers_are_no_life),
+		RIG_QUICK(ic_010_short_heartbeats_have_what_is_there),
+		RIG_QUICK(heartbeats_of_version_1_have_no_application_state),
+		RIG_QUICK(ic_013_heartbeats_resume_with_a_new_negotiation),
+		RIG_TEST(ic_014_a_shutdown_request_to_the_byte),
+		RIG_TEST(ic_015_restart_and_hibernation_need_their_versions),
+		RIG_TEST(ic_016_acceptance_refusal_and_silence),
+		RIG_TEST(ic_017_one_shutdown_at_a_time),
+		RIG_TEST(a_request_under_way_ends_with_the_device),
+		RIG_TEST(a_request_under_way_can_be_cancelled),
+		RIG_FROZEN(ic_018_the_form_follows_the_version),
+		RIG_QUICK(ic_019_one_sync_then_samples),
+		RIG_FROZEN(ic_020_both_clocks_are_read_together),
+		RIG_TEST(ic_020_the_reference_is_the_partitions_counter),
+		RIG_FROZEN(ic_018_020_without_a_reference_time_there_is_no_version_4),
+		RIG_FROZEN(a_set_clock_is_told_and_kept),
+		RIG_TEST(a_clock_set_to_a_time),
+		RIG_TEST(clocks_that_cannot_be_set),
+		RIG_TEST(ic_019_a_sync_waits_for_the_answer_before_it),
+		RIG_TEST(requests_that_make_no_sense),
 		cmocka_unit_test(components_that_are_not_offered),
 	};
 

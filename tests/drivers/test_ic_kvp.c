@@ -18,22 +18,6 @@
 #define GET_VALUE       (AT_BODY + 4)
 #define ENUMERATE_VALUE (AT_BODY + 8)
 
-static struct ic_rig rig;
-
-static int set_up(void **state)
-{
-	static const char *const options[] = {"period=10", NULL};
-
-	rig_start(&rig, options, false);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	rig_stop(&rig);
-	return 0;
-}
-
 static void put_string(struct ask *a, uint32_t type, const char *text)
 {
 	a->u.kvp.value.type = type;
@@ -739,22 +723,21 @@ static void ic_027_an_answer_after_the_time_limit_goes_nowhere(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(ic_022_versions_may_be_answered_late),
-		TEST(ic_023_requests_to_the_byte),
-		TEST(ic_023_every_type_both_ways),
-		TEST(ic_023_requests_that_no_guest_could_take),
-		TEST(ic_024_impossible_sizes_are_rejected),
-		TEST(ic_024_text_is_cut_and_mended),
-		TEST(ic_010_024_short_answers_are_rejected),
-		TEST(ic_024_an_answer_cannot_change_the_question),
-		TEST(ic_025_an_enumeration_ends),
-		TEST(ic_026_addresses_are_set_by_adapter),
-		TEST(ic_024_026_addresses_are_read_by_adapter),
-		TEST(addresses_that_make_no_sense),
-		TEST(ic_027_a_close_ends_the_request_and_a_late_answer_goes_nowhere),
-		TEST(ic_027_an_answer_after_the_time_limit_goes_nowhere),
+		RIG_QUICK(ic_022_versions_may_be_answered_late),
+		RIG_QUICK(ic_023_requests_to_the_byte),
+		RIG_QUICK(ic_023_every_type_both_ways),
+		RIG_QUICK(ic_023_requests_that_no_guest_could_take),
+		RIG_QUICK(ic_024_impossible_sizes_are_rejected),
+		RIG_QUICK(ic_024_text_is_cut_and_mended),
+		RIG_QUICK(ic_010_024_short_answers_are_rejected),
+		RIG_QUICK(ic_024_an_answer_cannot_change_the_question),
+		RIG_QUICK(ic_025_an_enumeration_ends),
+		RIG_QUICK(ic_026_addresses_are_set_by_adapter),
+		RIG_QUICK(ic_024_026_addresses_are_read_by_adapter),
+		RIG_QUICK(addresses_that_make_no_sense),
+		RIG_QUICK(ic_027_a_close_ends_the_request_and_a_late_answer_goes_nowhere),
+		RIG_QUICK(ic_027_an_answer_after_the_time_limit_goes_nowhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

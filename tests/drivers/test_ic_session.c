@@ -7,30 +7,6 @@
 
 #include <string.h>
 
-static struct ic_rig rig;
-
-/* No message but the answers' consequences: the periods are a day long. */
-static const char *const still[] = {"period=86400000", "sample=86400000", NULL};
-static const char *const quick[] = {"period=10", "sample=10", "misses=3", NULL};
-
-static int set_up(void **state)
-{
-	rig_start(&rig, still, false);
-	return 0;
-}
-
-static int set_up_quick(void **state)
-{
-	rig_start(&rig, quick, false);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	rig_stop(&rig);
-	return 0;
-}
-
 /* ---- offers and versions ---- */
 
 static void expect_offer(unsigned int component, const char *instance)
@@ -594,26 +570,24 @@ static void field_022_029_ic_009_010_024_random_answers(void **state)
 
 int main(void)
 {
-#define TEST(name)  cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-#define QUICK(name) cmocka_unit_test_setup_teardown(name, set_up_quick, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(offers_carry_class_instance_and_pipe_mode),
-		TEST(ic_001_the_first_message_negotiates),
-		QUICK(ic_002_agreed_versions_are_in_every_header),
-		QUICK(ic_003_no_common_version_idles_until_reopened),
-		TEST(ic_004_a_version_that_was_not_offered_is_no_match),
-		TEST(ic_005_field_022_malformed_choices_are_rejected),
-		QUICK(ic_006_nothing_is_sent_before_the_answer),
-		TEST(ic_007_what_is_no_answer_is_dropped_and_the_wait_goes_on),
-		TEST(ic_008_messages_nobody_asked_for_are_dropped),
-		TEST(ic_009_field_021_bad_framing_is_dropped),
-		TEST(ic_009_a_broken_pipe_is_final_until_reopened),
-		QUICK(field_020_no_packet_is_larger_than_linux_takes),
-		TEST(field_020_a_ring_too_small_for_a_message),
-		TEST(ic_006_013_a_pause_with_something_unanswered),
-		TEST(ic_001_006_a_pause_before_versions_are_answered),
-		TEST(field_023_offers_and_rescinds_by_turns),
-		QUICK(field_022_029_ic_009_010_024_random_answers),
+		RIG_TEST(offers_carry_class_instance_and_pipe_mode),
+		RIG_TEST(ic_001_the_first_message_negotiates),
+		RIG_QUICK(ic_002_agreed_versions_are_in_every_header),
+		RIG_QUICK(ic_003_no_common_version_idles_until_reopened),
+		RIG_TEST(ic_004_a_version_that_was_not_offered_is_no_match),
+		RIG_TEST(ic_005_field_022_malformed_choices_are_rejected),
+		RIG_QUICK(ic_006_nothing_is_sent_before_the_answer),
+		RIG_TEST(ic_007_what_is_no_answer_is_dropped_and_the_wait_goes_on),
+		RIG_TEST(ic_008_messages_nobody_asked_for_are_dropped),
+		RIG_TEST(ic_009_field_021_bad_framing_is_dropped),
+		RIG_TEST(ic_009_a_broken_pipe_is_final_until_reopened),
+		RIG_QUICK(field_020_no_packet_is_larger_than_linux_takes),
+		RIG_TEST(field_020_a_ring_too_small_for_a_message),
+		RIG_TEST(ic_006_013_a_pause_with_something_unanswered),
+		RIG_TEST(ic_001_006_a_pause_before_versions_are_answered),
+		RIG_TEST(field_023_offers_and_rescinds_by_turns),
+		RIG_QUICK(field_022_029_ic_009_010_024_random_answers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
