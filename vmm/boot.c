@@ -248,17 +248,18 @@ static bool load_kernel(const struct memory *m, const struct image *k, uint8_t *
 static bool load_initrd(const struct memory *m, const struct image *initrd, const struct loaded *l,
 			uint8_t *params, struct vmm_error *error)
 {
-	uint64_t limit = l->initrd_max + 1 < m->low ? l->initrd_max + 1 : m->low;
+	uint64_t below = (l->initrd_max + 1) & ~(PAGE - 1);
+	uint64_t limit = below < m->low ? below : m->low;
 	uint64_t needed = l->end + ((initrd->size + PAGE - 1) & ~(PAGE - 1));
 	uint64_t at;
 
 	if (!initrd->size)
 		return true;
-	if (needed > limit && needed <= l->initrd_max + 1)
+	if (needed > limit && needed <= below)
 		return too_small(m, needed, error);
 	if (needed > limit)
 		return fail(error, "the initramfs does not fit below %#llx",
-			    (unsigned long long)l->initrd_max + 1);
+			    (unsigned long long)below);
 	at = (limit - initrd->size) & ~(PAGE - 1);
 	memcpy(m->base + at, initrd->data, initrd->size);
 	set32(params + RAMDISK_AT, (uint32_t)at);

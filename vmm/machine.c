@@ -293,9 +293,19 @@ static bool boot_again(struct vmm *vm, enum vmm_end end)
 	return again;
 }
 
+static bool is_stopped(struct vmm *vm)
+{
+	bool stopped;
+
+	pthread_mutex_lock(&vm->lock);
+	stopped = vm->stopped;
+	pthread_mutex_unlock(&vm->lock);
+	return stopped;
+}
+
 enum vmm_end vmm_run(struct vmm *vm)
 {
-	enum vmm_end end = vm->stopped ? VMM_STOPPED : VMM_RUNNING;
+	enum vmm_end end = is_stopped(vm) ? VMM_STOPPED : VMM_RUNNING;
 	int error = console_start(vm);
 
 	vm->start_ns = machine_now();

@@ -185,6 +185,11 @@ static void host_008_anything_else_is_refused_by_name(void **state)
 	k = make_elf(LOAD_AT);
 	((Elf64_Phdr *)(void *)(uintptr_t)(k.data + sizeof(Elf64_Ehdr)))->p_filesz = UINT64_MAX;
 	refused(k, 128 * MIB, "truncated");
+	/* more in the file than memory has room for where it lies */
+	k = make_elf(128 * MIB - 4096);
+	((Elf64_Phdr *)(void *)(uintptr_t)(k.data + sizeof(Elf64_Ehdr)))->p_filesz = 4096;
+	((Elf64_Phdr *)(void *)(uintptr_t)(k.data + sizeof(Elf64_Ehdr)))->p_memsz = 4095;
+	refused(k, 128 * MIB, "truncated");
 }
 
 static void host_009_what_is_loaded_never_overlaps(void **state)
@@ -214,6 +219,16 @@ static void host_009_what_is_loaded_never_overlaps(void **state)
 	assert_true(BOOT_PARAMS_AT + PAGE <= COMMAND_AT);
 	assert_true(COMMAND_AT + COMMAND_MAX <= LOW_RAM_END);
 	assert_true(ACPI_AT + 2 * PAGE <= RESET_STUB_AT);
+}
+
+/* The last page below that limit is no whole one. */
+static void host_009_an_odd_limit_of_the_initramfs_is_kept(void **state)
+{
+	struct image k = make_bzimage(2 * MIB + 1);
+	uint64_t room = (sizeof(((struct booted *)0)->initrd) + PAGE - 1) & ~(PAGE - 1);
+
+	put32((uint8_t *)(uintptr_t)k.data + 0x22c, (uint32_t)(LOAD_AT + 2 * MIB + room));
+	refused(k, 128 * MIB, "does not fit below");
 }
 
 static void host_009_too_little_memory_is_told_in_numbers(void **state)
@@ -289,6 +304,7 @@ int main(void)
 		cmocka_unit_test(host_008_an_elf_kernel_is_entered_at_its_entry),
 		cmocka_unit_test(host_008_anything_else_is_refused_by_name),
 		cmocka_unit_test(host_009_what_is_loaded_never_overlaps),
+		cmocka_unit_test(host_009_an_odd_limit_of_the_initramfs_is_kept),
 		cmocka_unit_test(host_009_too_little_memory_is_told_in_numbers),
 		cmocka_unit_test(host_032_the_memory_map_has_a_hole),
 		cmocka_unit_test(host_014_the_reset_vector_resets),
