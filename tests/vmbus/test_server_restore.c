@@ -223,15 +223,32 @@ static void a_reset_finds_nobody_there(void **state)
 static void closed_while_the_device_thinks(void **state)
 {
 	struct bench *t = *state;
+	uint64_t late;
 
 	asked(t);
 	post(t, raw_one(CLOSE, 12, 1));
 	/* a device that was not told to close cannot have closed */
+	late = vmbus_server_statistics(t->s)->late_answers;
 	vmbus_server_close_done(t->s, t->offer[0]);
+	assert_int_equal(vmbus_server_statistics(t->s)->late_answers, late + 1);
 	assert_dropped(t, raw_one(CLOSE, 12, 1), dropped_state);
 	expect_none(t);
 	/* it could not go on: then it is closed already */
 	vmbus_server_open_done(t->s, t->offer[0], 0xc0000001);
+	expect_none(t);
+	open_channel(t, 0);
+}
+
+static void a_device_that_goes_on_with_what_was_closed_is_told(void **state)
+{
+	struct bench *t = *state;
+
+	asked(t);
+	post(t, raw_one(CLOSE, 12, 1));
+	vmbus_server_open_done(t->s, t->offer[0], 0);
+	expect_device(t, VMBUS_SERVER_CLOSE, 0);
+	expect_none(t);
+	vmbus_server_close_done(t->s, t->offer[0]);
 	expect_none(t);
 	open_channel(t, 0);
 }
@@ -360,6 +377,7 @@ int main(void)
 		TEST(a_client_may_leave_while_nobody_is_there),
 		TEST(a_reset_finds_nobody_there),
 		TEST(closed_while_the_device_thinks),
+		TEST(a_device_that_goes_on_with_what_was_closed_is_told),
 		TEST(opened_again_while_the_device_thinks),
 		TEST(opened_again_while_a_device_thinks_that_cannot_go_on),
 		TEST(given_back_while_the_device_thinks),
