@@ -259,6 +259,7 @@ struct kmcl_channel {
 		uint32_t most;  /* packets that the driver may have */
 		uint32_t fresh; /* objects of the block never used yet start here */
 		uint32_t count;
+		uint32_t room; /* for a packet, in an object */
 		size_t stride;
 		uint8_t *block; /* in `session` */
 		uint8_t *session;
@@ -435,6 +436,13 @@ bool kmcl_bounce_take(struct kmcl_packet *p);
 void kmcl_bounce_give(struct kmcl_packet *p); /* under out.lock */
 void kmcl_bounce_copy(struct kmcl_packet *p, bool to_guest);
 uint64_t kmcl_chain_length(PMDL mdl, uint32_t *mdls);
+
+/* ---- a session's memory (session.c) ---- */
+/** Slots and objects, once their numbers are set. False: no memory. */
+bool kmcl_session_map(struct kmcl_channel *ch);
+void kmcl_session_unmap(struct kmcl_channel *ch);
+/** The next object of the block that was never used; there is one. Under in.lock. */
+struct kmcl_incoming *kmcl_session_object(struct kmcl_channel *ch);
 
 /* ---- incoming (incoming.c) ---- */
 void kmcl_in_init(struct kmcl_channel *ch);

@@ -12,42 +12,14 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "kmcl/channel.h"
 #include "kmcl/inject.h"
 #include "kmcl/verifier.h"
 #include "partition/capture.h"
 
-#define MAX_BACKOFF_NS    (64 * 1000 * 1000ull)
-#define MIN_BACKOFF_NS    (1000 * 1000ull)
-/* 16 slots; a multiple of the objects' alignment */
-#define SHARED_SLOT_BYTES (16 * sizeof(struct vmbus_txn_slot))
-
-static uint32_t header_room(const struct kmcl_channel *ch)
-{
-	if (!ch->server)
-		return 0;
-	return 8 + 8 * ch->config.max_chain + 8 * kmcl_max_external_pages(ch);
-}
-
-static uint32_t read_room(const struct kmcl_channel *ch)
-{
-	return 16 + header_room(ch) + kmcl_pipe_header(ch) + ((kmcl_max_payload(ch) + 7u) & ~7u);
-}
-
-static size_t round16(size_t size)
-{
-	return (size + 15) & ~(size_t)15;
-}
-
-static size_t object_stride(const struct kmcl_channel *ch)
-{
-	size_t size = sizeof(struct kmcl_incoming) + read_room(ch) + kmcl_mdl_room(ch);
-
-	return (round16(size) + ch->config.context_size + 63) & ~(size_t)63;
-}
-
+#define MAX_BACKOFF_NS (64 * 1000 * 1000ull)
+#define MIN_BACKOFF_NS (1000 * 1000ull)
 static void deliver_job(struct nt_job *job);
 static void pending_job(struct nt_job *job);
 
@@ -126,32 +98,6 @@ void kmcl_in_init(struct kmcl_channel *ch)
 	ch->in.pending.run = pending_job;
 }
 
-/* Transaction slots end in the page where the objects begin. */
-static size_t slots_at(size_t slot_bytes)
-{
-	size_t behind = slot_bytes % PAGE_SIZE;
-
-	return (SHARED_SLOT_BYTES + PAGE_SIZE - behind) % PAGE_SIZE;
-}
-
-/* Memory of a session: address space until it is used, so an idle channel costs little. */
-static bool map_session(struct kmcl_channel *ch)
-{
-	size_t slot_bytes = ch->out.slot_count * sizeof(*ch->out.slots);
-	size_t at = slots_at(slot_bytes);
-	void *p;
-
-	ch->in.session_size = at + slot_bytes + ch->in.stride * ch->in.count;
-	p = mmap(NULL, ch->in.session_size, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
-		return false;
-	ch->in.session = p;
-	ch->out.slots = (struct vmbus_txn_slot *)(void *)(ch->in.session + at);
-	ch->in.block = ch->in.session + at + slot_bytes;
-	return true;
-}
-
 bool kmcl_in_prepare(struct kmcl_channel *ch)
 {
 	const struct part_options *o = part_options_of(ch->server ? ch->config.bus : ch->ep);
@@ -161,8 +107,7 @@ bool kmcl_in_prepare(struct kmcl_channel *ch)
 		o->incoming_packets < KMCL_MOST_INCOMING ? o->incoming_packets : KMCL_MOST_INCOMING;
 	/* one more than can be delivered: the dispatcher reads into it */
 	ch->in.count = ch->in.most + 1;
-	ch->in.stride = object_stride(ch);
-	if (!map_session(ch))
+	if (!kmcl_session_map(ch))
 		return false;
 	ch->in.fresh = 0;
 	ch->in.free = ch->in.spare = ch->in.head = ch->in.tail = NULL;
@@ -183,22 +128,8 @@ bool kmcl_in_prepare(struct kmcl_channel *ch)
 
 void kmcl_in_release(struct kmcl_channel *ch)
 {
-	if (ch->in.session)
-		munmap(ch->in.session, ch->in.session_size);
-	ch->in.session = ch->in.block = NULL;
+	kmcl_session_unmap(ch);
 	ch->in.free = ch->in.spare = ch->in.head = ch->in.tail = NULL;
-}
-
-static struct kmcl_incoming *first_use(struct kmcl_channel *ch)
-{
-	struct kmcl_incoming *in = kmcl_incoming_at(ch, ch->in.fresh);
-
-	in->index = ch->in.fresh++;
-	in->channel = ch;
-	in->buffer = (uint8_t *)(in + 1);
-	in->mdl_room = in->buffer + read_room(ch);
-	in->context = (uint8_t *)in + round16(sizeof(*in) + read_room(ch) + kmcl_mdl_room(ch));
-	return in;
 }
 
 /* Dispatcher: an object to read into. NULL: the driver holds them all. */
@@ -215,7 +146,7 @@ static struct kmcl_incoming *object_take(struct kmcl_channel *ch)
 	if (in)
 		ch->in.free = in->next;
 	else if (ch->in.fresh < ch->in.count)
-		in = first_use(ch);
+		in = kmcl_session_object(ch);
 	else
 		atomic_store_explicit(&ch->in.starved, true, memory_order_relaxed);
 	spin_unlock(&ch->in.lock);
@@ -577,7 +508,7 @@ static const char *unwrap(struct kmcl_channel *ch, struct vmbus_packet_in *packe
 static bool read_one(struct kmcl_channel *ch, struct kmcl_incoming *in)
 {
 	enum vmbus_ring_result r =
-		vmbus_ring_read(&ch->port.in, in->buffer, read_room(ch), &in->packet);
+		vmbus_ring_read(&ch->port.in, in->buffer, ch->in.room, &in->packet);
 	const char *why = NULL;
 	bool skip = false;
 
@@ -790,7 +721,7 @@ bool kmcl_in_restore(struct kmcl_channel *ch, const struct vmbus_packet_in *pack
 	struct kmcl_incoming *in;
 	const char *why;
 
-	if ((uint64_t)packet->header_size + packet->payload_size > read_room(ch))
+	if ((uint64_t)packet->header_size + packet->payload_size > ch->in.room)
 		return false;
 	in = object_take(ch);
 	if (!in)
@@ -812,7 +743,7 @@ bool kmcl_in_restore(struct kmcl_channel *ch, const struct vmbus_packet_in *pack
 struct kmcl_incoming *kmcl_in_restore_answer(struct kmcl_channel *ch, uint64_t id, const void *data,
 					     uint32_t size)
 {
-	struct kmcl_incoming *in = size <= read_room(ch) ? object_take(ch) : NULL;
+	struct kmcl_incoming *in = size <= ch->in.room ? object_take(ch) : NULL;
 
 	if (!in)
 		return NULL;

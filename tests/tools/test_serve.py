@@ -5,6 +5,7 @@ drivers, whether the sandbox can be used in this build, and prying_driver.so."""
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -173,8 +174,15 @@ class Across(unittest.TestCase):
 
     def threads_of_before(self):
         host = self.serve('--driver', PRYING)
-        self.assertEqual(host.stderr.readline(), 'can\n')
-        self.assertEqual(host.stderr.readline(), 'cannot\n')
+        said = b''
+
+        def both():
+            nonlocal said
+            if select.select([host.stderr], [], [], 0)[0]:
+                said += os.read(host.stderr.fileno(), 100)
+            return said == b'can\ncannot\n'
+
+        wait_until(both, 'a thread that cannot read a file any more')
         self.end(host)
 
     def test_nobody_else_may_connect(self):
@@ -199,13 +207,15 @@ class Across(unittest.TestCase):
             self.assertIn(words, result.stderr)
 
     def test_sockets_in_two_folders_go_in_the_end(self):
-        os.mkdir(os.path.join(self.scratch, 'aside'))
-        self.control = os.path.join(self.scratch, 'aside', 'control')
+        folders = [os.path.join(self.scratch, name) for name in ('one', 'another')]
+        for folder in folders:
+            os.mkdir(folder)
+        self.socket = os.path.join(folders[0], 'bus')
+        self.control = os.path.join(folders[1], 'control')
         host = self.serve()
         self.assertEqual(self.guests(), [])
         self.end(host)
-        self.assertEqual(os.listdir(self.scratch), ['aside'])
-        self.assertEqual(os.listdir(os.path.dirname(self.control)), [])
+        self.assertEqual([os.listdir(folder) for folder in folders], [[], []])
 
     def test_a_terminal_that_goes_ends_it_in_order(self):
         host = self.serve()
