@@ -338,9 +338,10 @@ def no_answer_to(kind):
 
 
 def no_answer_to_a_teardown(listener, tell, _):
-    host = come(listener, Deaf)
-    host.deaf_to, host.heard_it = wire.GPADL_TEARDOWN, False
+    # Devices of the host before may be there until this one's channels are open.
+    host = all_open(come(listener, Deaf))
     both_run(host, tell)
+    host.deaf_to, host.heard_it = wire.GPADL_TEARDOWN, False
     tell.guest.stdin.write('run 0 6 1000 1 1000 1 9\n')
     tell.guest.stdin.flush()
     host.serve(lambda: host.heard_it, 'a teardown')
