@@ -183,7 +183,7 @@ const struct subcommand command_guest = {
 		"[addresses=A;B] [subnets=A;B] [gateways=A;B] [dns=A;B]: addresses of a network\n"
 		"device in the guest.\n"
 		"\n"
-		"What the guest has to answer takes wait=SECONDS too (10).\n"
+		"What the guest has to answer takes wait=SECONDS too (10), a list as a whole.\n"
 		"\n"
 		"  --control PATH   the host's control socket\n"
 		"  --json           the answer as it comes, an object in a line\n"

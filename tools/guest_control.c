@@ -14,6 +14,7 @@
 #define UNITS        1e7           /* of 100 ns, in a second */
 #define DEFAULT_WAIT 10.0          /* seconds */
 #define MOST_SECONDS 3e11          /* ten thousand years */
+#define LATE         ((kmcl_status)0xc00000b5)
 
 static kmcl_status call(kmcl_driver *driver, uint32_t code, const void *in, size_t in_size,
 			void *out, size_t out_size)
@@ -39,7 +40,7 @@ static const struct {
 } failures[] = {
 	{0xc00000a3,
 	 "the guest has not agreed on a version: its driver or its daemon is not there"},
-	{0xc00000b5, "the guest did not answer in time"},
+	{(uint32_t)LATE, "the guest did not answer in time"},
 	{0x80000011, "an earlier request has not been answered yet"},
 	{0xc00000bb, "not in the version that the guest agreed to"},
 	{0xc000009d, "the guest closed the channel before it answered"},
@@ -331,18 +332,34 @@ static json_t *pair_json(const struct ic_kvp_value *value)
 		"value", value_json(value), "type", type);
 }
 
-/* All items of a pool; one that makes no sense is left out and counted. */
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* All items of a pool, in the time of one request; one that makes no sense is left out and counted.
+ */
 static json_t *list_pairs(kmcl_driver *driver, const struct ic_kvp_request *ask)
 {
 	json_t *items = json_array(), *error = NULL;
+	uint64_t end = now_ms() + ask->wait;
 	unsigned int senseless = 0;
 	bool cut = false;
 
 	for (uint32_t index = 0; !error; index++) {
 		struct ic_kvp_request k = *ask;
+		uint64_t now = now_ms();
 		kmcl_status status;
 
+		if (now >= end) {
+			error = failure(LATE);
+			break;
+		}
 		k.index = index;
+		k.wait = (uint32_t)(end - now);
 		status = call(driver, IC_IOCTL_KVP, &k, sizeof(k), &k, sizeof(k));
 		cut = (uint32_t)status == 0x8000001a;
 		if (cut || (status >= 0 && k.status == IC_STATUS_NO_MORE))

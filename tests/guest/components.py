@@ -50,12 +50,12 @@ class Asker(Control):
         return {name: components[name]['state'] for name in components}
 
     def step(self):
-        items = self.try_to('kvp', do='list', pool='guest').get('items', [])
+        items = self.try_to('kvp', do='list', pool='guest', wait=60).get('items', [])
         return items[0]['value'] if items else None
 
     def note(self, command, **members):
         asked = time.time()
-        answer = self.try_to(command, wait=60, **members)
+        answer = self.try_to(command, wait=300, **members)
         self.log.write(json.dumps({'asked': asked, 'command': command, **members,
                                    'answer': answer}) + '\n')
         self.log.flush()
