@@ -89,9 +89,14 @@ struct serial {
 	char line[SERIAL_LINE];
 	uint32_t line_count;
 	uint64_t bytes;
+	atomic_bool ending;
+	bool deaf; /* nobody reads the output, and that is not waited for any more */
 };
 void serial_init(struct serial *s, int output);
 void serial_reset(struct serial *s, int vm_fd);
+/* The guest ends: output that nobody reads holds nothing up any more. Until serial_reset for the
+ * next one. Any thread. */
+void serial_end(struct serial *s);
 uint8_t serial_read(struct serial *s, uint16_t offset);
 void serial_write(struct serial *s, uint16_t offset, uint8_t value);
 /* How many bytes it takes now; 0 while the guest does not listen. */

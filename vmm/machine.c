@@ -200,6 +200,7 @@ static void start_processors(struct vmm *vm)
 static void stop_processors(struct vmm *vm)
 {
 	atomic_store(&vm->halting, true);
+	serial_end(&vm->serial);
 	for (uint32_t i = 0; i < vm->config.processors; i++) {
 		struct processor *p = &vm->processors[i];
 

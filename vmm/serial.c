@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A 16550A: what is sent is shown at once, what is received waits in its FIFO. */
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -31,6 +33,8 @@ enum {
 #define LSR_SENT     0x60u
 #define MSR_LINES    0xb0u
 
+#define LAST_MS 1000
+
 void serial_init(struct serial *s, int output)
 {
 	memset(s, 0, sizeof(*s));
@@ -46,7 +50,16 @@ void serial_reset(struct serial *s, int vm_fd)
 	s->fifo = s->thr_empty = s->level = false;
 	s->in_count = 0;
 	s->irq_fd = vm_fd;
+	if (vm_fd >= 0) {
+		atomic_store(&s->ending, false);
+		s->deaf = false;
+	}
 	pthread_mutex_unlock(&s->lock);
+}
+
+void serial_end(struct serial *s)
+{
+	atomic_store(&s->ending, true);
 }
 
 /* ---- the interrupt ---- */
@@ -79,11 +92,26 @@ static void update(struct serial *s)
 
 /* ---- output ---- */
 
+/* A guest waits for whoever reads its console; its end does not, but for a moment. */
+static bool wait_for_reader(struct serial *s)
+{
+	struct pollfd out = {.fd = s->output, .events = POLLOUT};
+	bool ending;
+	int ready;
+
+	do {
+		ending = atomic_load(&s->ending);
+		ready = s->deaf ? 0 : poll(&out, 1, LAST_MS);
+	} while (!ending && (!ready || (ready < 0 && errno == EINTR)));
+	s->deaf = ready <= 0;
+	return ready > 0;
+}
+
 static void flush_line(struct serial *s)
 {
 	uint32_t done = 0;
 
-	while (done < s->line_count) {
+	while (done < s->line_count && wait_for_reader(s)) {
 		ssize_t n = write(s->output, s->line + done, s->line_count - done);
 
 		if (n <= 0)

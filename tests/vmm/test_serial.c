@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -91,6 +92,53 @@ static void host_011_input_waits_until_the_guest_listens(void **state)
 	assert_int_equal(serial_read(&serial, 2) & 0xf, 1);
 }
 
+static void say(const char *text)
+{
+	while (*text)
+		serial_write(&serial, 0, (uint8_t)*text++);
+}
+
+static void *end_it(void *context)
+{
+	struct timespec moment = {.tv_nsec = 50000000};
+
+	nanosleep(&moment, NULL);
+	serial_end(&serial);
+	return NULL;
+}
+
+/* Neither what waits for a reader by then, nor what a processor says behind it. */
+static void output_that_nobody_reads_does_not_hold_up_the_end(void **state)
+{
+	static const char page[4096];
+	int pipes[2];
+	pthread_t thread;
+	uint64_t before;
+
+	assert_int_equal(pipe2(pipes, O_CLOEXEC | O_NONBLOCK), 0);
+	serial.output = pipes[1];
+	while (write(pipes[1], page, sizeof(page)) > 0)
+		;
+	assert_int_equal(fcntl(pipes[1], F_SETFL, 0), 0);
+	alarm(60);
+	assert_int_equal(pthread_create(&thread, NULL, end_it, NULL), 0);
+	say("nobody reads this\n");
+	for (uint32_t i = 0; i < 1000; i++)
+		say("nor that\n");
+	pthread_join(thread, NULL);
+	alarm(0);
+	before = serial.bytes;
+	/* The next guest is heard again. */
+	close(pipes[0]);
+	close(pipes[1]);
+	serial.output = output;
+	serial_reset(&serial, -1);
+	serial_reset(&serial, output);
+	say("hello\n");
+	assert_int_equal(serial.bytes, before + 6);
+	assert_int_equal(lseek(output, 0, SEEK_END), 6);
+}
+
 static void the_divisor_hides_the_data(void **state)
 {
 	serial_write(&serial, 3, 0x83);
@@ -112,6 +160,7 @@ int main(void)
 		TEST(host_011_a_line_without_an_end_is_shown_when_flushed),
 		TEST(host_011_sending_interrupts_when_there_is_room),
 		TEST(host_011_input_waits_until_the_guest_listens),
+		TEST(output_that_nobody_reads_does_not_hold_up_the_end),
 		TEST(the_divisor_hides_the_data),
 	};
 
