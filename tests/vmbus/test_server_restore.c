@@ -218,6 +218,25 @@ static void a_reset_finds_nobody_there(void **state)
 	open_channel(t, 0);
 }
 
+/* The device of a reserved channel begins afresh: the next client sees a channel like any other. */
+static void a_reserved_channel_begins_afresh_between_two_clients(void **state)
+{
+	struct bench *t = *state;
+
+	connect_with(t, GOOD, 0, 1);
+	open_reserved(t, 0);
+	post(t, raw(UNLOAD, 8));
+	while (vmbus_server_next_action(t->s, &t->a))
+		if (t->a.type == VMBUS_SERVER_GPADL_TEARDOWN)
+			vmbus_server_gpadl_released(t->s, t->a.offer, t->a.gpadl.id);
+	live_on(t);
+	claim(t, 0, false);
+	expect_none(t);
+	negotiate(t, GOOD, 0);
+	request_offers(t, 1);
+	open_channel(t, 0);
+}
+
 /* ---- the device thinks ---- */
 
 static void closed_while_the_device_thinks(void **state)
@@ -376,6 +395,7 @@ int main(void)
 		TEST(what_is_out_of_turn_is_dropped_with_nobody_there),
 		TEST(a_client_may_leave_while_nobody_is_there),
 		TEST(a_reset_finds_nobody_there),
+		TEST(a_reserved_channel_begins_afresh_between_two_clients),
 		TEST(closed_while_the_device_thinks),
 		TEST(a_device_that_goes_on_with_what_was_closed_is_told),
 		TEST(opened_again_while_the_device_thinks),
