@@ -744,6 +744,8 @@ static void take_options(struct user_host *h, const struct user_host_options *op
 		h->options.hello_timeout_ms = HELLO_TIMEOUT_MS;
 	if (!h->options.part.queued_messages)
 		h->options.part.queued_messages = MOST_QUEUED;
+	/* Of version 6.0's features the one that this transport has a part in. */
+	h->options.part.features |= VMBUS_FEATURE_GUEST_SIGNAL;
 	h->ops = hv_machine_ops;
 	h->ops.take_message = take_message;
 	h->ops.deliver = deliver;

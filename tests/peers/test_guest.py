@@ -126,6 +126,7 @@ class EveryVersion(support.Processes):
         guest = Guest(self.socket).join()
         self.assertEqual(guest.channels_offered, 2047)
         guest.contact(version, features, vp)
+        self.assertEqual(guest.features, features)
         for _ in range(2):
             first, second = self.offers(guest)
             flags = (700, 701) if guest.features & 1 else (None, None)
