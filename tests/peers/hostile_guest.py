@@ -328,14 +328,19 @@ def full_and_blocking_eventfds(path, _):
     guest.to_host = os.eventfd(0, 0)
     guest.to_guest = [os.eventfd(0, 0) for _ in range(guest.vps)]
     guest.join()
-    for fd in (guest.to_host, *guest.to_guest):
-        os.set_blocking(fd, False)
-        wire.drain(fd)
-        os.eventfd_write(fd, 0xfffffffffffffffe)
-        os.set_blocking(fd, True)
+
+    def fill():
+        for fd in (guest.to_host, *guest.to_guest):
+            os.set_blocking(fd, False)
+            wire.drain(fd)
+            os.eventfd_write(fd, 0xfffffffffffffffe)
+            os.set_blocking(fd, True)
+
+    fill()
     guest.contact(wire.V5_3)
     offer = guest.offers()[0]
     channel = Channel(guest, offer)
+    fill()  # a guest that listens has drained them
     for number in range(50):
         # The bell cannot be rung for us to hear, nor by us; the rings are looked at all the same.
         wire.set_flag(guest.memory.page(guest.pages[0][1]), channel.id)
