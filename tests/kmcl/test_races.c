@@ -313,6 +313,19 @@ static void ddi_089_start_then_pause_before_the_open(void **state)
 	kt_pair_free(&p);
 }
 
+static void ddi_089_start_then_pause_before_the_enable(void **state)
+{
+	struct kt_pair p = kt_pair_new(*state);
+
+	VmbChannelStart(p.server->h);
+	VmbChannelPause(p.server->h);
+	enable(p.server);
+	enable(p.client);
+	KT_EXPECT(p.server, "O");
+	KT_STAYS(p.server->begun_count == 1);
+	kt_pair_free(&p);
+}
+
 static void ddi_089_pause_then_start_at_once(void **state)
 {
 	struct kt_pair p = kt_pair_new(*state);
@@ -680,6 +693,7 @@ int main(void)
 		KT_TEST(ddi_089_pause_while_started_runs),
 		KT_TEST(ddi_089_041_inv_017_pause_lets_a_request_of_poststarted_finish),
 		KT_TEST(ddi_089_start_then_pause_before_the_open),
+		KT_TEST(ddi_089_start_then_pause_before_the_enable),
 		KT_TEST(ddi_089_pause_then_start_at_once),
 		KT_TEST(ddi_089_second_close_cause_during_a_close),
 		KT_TEST(ddi_089_after_a_rescind_a_new_offer_needs_a_new_enable),
