@@ -15,7 +15,7 @@ class Figures:
     def __init__(self, folder):
         self.cells = {}
         self.instructions = {}
-        for name in ('ring.json', 'kmcl.json'):
+        for name in ('ring.json', 'kmcl.json', 'user.json'):
             path = os.path.join(folder, name)
             if os.path.exists(path):
                 with open(path, encoding='utf-8') as f:
@@ -70,6 +70,15 @@ def goals(f):
     yield ('request to completion, spinning / two lines', '<=', 3.0,
            f.ratio('kmcl-trip', '64', 'kmcl', 'two lines'), None)
 
+    for row, text in (('window-1', '64 B, window 1'), ('window-32', '64 B, window 32'),
+                      ('window-256', '64 B, window 256')):
+        yield (f'two processes / one, {text}', '>=', 0.9,
+               f.ratio('user-rate', row, 'two', 'one'), None)
+    for row, text in (('one-way', '16 KiB one way'), ('external-8', '64 KiB external')):
+        yield (f'two processes / one, {text}', '>=', 0.9,
+               f.ratio('user-data', row, 'two', 'one'), None)
+    yield ('two processes, blocking round trip / eventfd', '<=', 1.5,
+           f.ratio('user-wake', '64', 'two', 'eventfd'), None)
 
     for step in ('offer', 'open', 'first trip', 'close'):
         yield (f'{step}, a channel of 2047 / of 128', '<=', 2.0, f.growth(step), None)

@@ -30,11 +30,11 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
-if [ ! -x "$build/bench/bench_ring" ] || [ ! -x "$build/bench/bench_kmcl" ] ||
-	[ ! -x "$build/bench/bench_scale" ]; then
-	echo "bench/run.sh: no benches in $build (build it first, without a sanitizer)" >&2
+for program in ring kmcl user scale; do
+	[ ! -x "$build/bench/bench_$program" ] || continue
+	echo "bench/run.sh: no bench_$program in $build (build it first, without a sanitizer)" >&2
 	exit 2
-fi
+done
 if [ -n "$exclusive" ] && ! $exclusive true 2>/dev/null; then
 	echo "bench/run.sh: --exclusive needs the right to real-time priority; run it as root" >&2
 	exit 2
@@ -48,6 +48,8 @@ echo "load: $(cut -d' ' -f1-3 /proc/loadavg); what else runs here makes the figu
 $exclusive "$out/bench_ring" $rounds --json "$out/ring.json"
 # shellcheck disable=SC2086
 $exclusive "$out/bench_kmcl" $rounds --json "$out/kmcl.json"
+# shellcheck disable=SC2086
+$exclusive "$out/bench_user" $rounds --json "$out/user.json"
 # shellcheck disable=SC2086
 $exclusive "$out/bench_scale" $scale --json "$out/scale.json"
 

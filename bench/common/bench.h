@@ -105,5 +105,7 @@ double bench_pair_run(const struct bench_pair *pair);
 
 /** How often a processor was taken from this program while it measured. */
 long bench_preemptions(void);
+/** Another process takes part: `fn` says how often a processor was taken from it. */
+void bench_preemptions_elsewhere(long (*fn)(void));
 
 #endif

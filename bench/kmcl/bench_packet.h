@@ -17,7 +17,11 @@ typedef struct _BENCH_MESSAGE {
 } BENCH_MESSAGE, *PBENCH_MESSAGE;
 C_ASSERT(sizeof(BENCH_MESSAGE) == BENCH_PACKET);
 
-/** First and last word of external data. */
+/** What `External` says in the request behind packets that nobody answers: have there been
+ *  `Number` of them, all whole? */
+#define BENCH_ONE_WAY_END 0xffffffffu
+
+/** First and last word of external data; last one of a packet one way. */
 #define BENCH_MARK 0x6b636d6c62656e63ull
 
 /* 3f0f8f5e-5d0e-4a53-9d1f-6f0a64b2c7d1 */

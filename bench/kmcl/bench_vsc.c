@@ -16,6 +16,7 @@ typedef struct _VSC_SLOT {
 	PVOID Data;
 	ULONG64 Done, Timed, Last; /* requests ended; when the clock starts; how many there are */
 	ULONG64 Failed;
+	LONG Turns; /* one way: packets to send now */
 	BENCH_MESSAGE Message;
 } VSC_SLOT, *PVSC_SLOT;
 
@@ -23,6 +24,7 @@ typedef struct _VSC_RUN {
 	PVSC_SLOT Slots;
 	ULONG SlotCount;
 	ULONG External;
+	BOOLEAN OneWay;
 	void (*Place)(unsigned int end);
 	LONG Going;
 	KEVENT Ended;
@@ -39,12 +41,20 @@ typedef struct _VSC_DEVICE {
 
 /* ---- a run ---- */
 
+static VOID AskForEnd(PVSC_SLOT Slot);
+
 static VOID EndSlot(PVSC_SLOT Slot)
 {
 	PVSC_RUN run = Slot->Run;
 
 	if (InterlockedDecrement(&run->Going))
 		return;
+	if (run->OneWay) {
+		run->OneWay = FALSE;
+		run->Going = 1;
+		AskForEnd(Slot);
+		return;
+	}
 	run->End = KeQueryPerformanceCounter(NULL);
 	KeSetEvent(&run->Ended, IO_NO_INCREMENT, FALSE);
 }
@@ -68,17 +78,23 @@ static VOID SendNext(PVSC_SLOT Slot)
 	}
 }
 
+static VOID PlaceThread(PVSC_RUN Run)
+{
+	static _Thread_local BOOLEAN placed;
+
+	if (placed || !Run->Place)
+		return;
+	Run->Place(1);
+	placed = TRUE;
+}
+
 static EVT_VMB_PACKET_COMPLETION_ROUTINE RequestEnded;
 static VOID RequestEnded(VMBPACKET Packet, NTSTATUS Status, PVOID Buffer, UINT32 BufferLength)
 {
-	static _Thread_local BOOLEAN placed;
 	PVSC_SLOT slot = (PVSC_SLOT)VmbPacketGetPointer(Packet);
 	PBENCH_MESSAGE answer = (PBENCH_MESSAGE)Buffer;
 
-	if (!placed && slot->Run->Place) {
-		slot->Run->Place(1);
-		placed = TRUE;
-	}
+	PlaceThread(slot->Run);
 	if (!NT_SUCCESS(Status) || BufferLength < sizeof(*answer)) {
 		slot->Failed++;
 		EndSlot(slot);
@@ -89,6 +105,84 @@ static VOID RequestEnded(VMBPACKET Packet, NTSTATUS Status, PVOID Buffer, UINT32
 	slot->Done++;
 	SendNext(slot);
 }
+
+/* ---- one way ---- */
+
+/*
+ * A packet that nobody answers has its routine when it is in the ring: at once, inside the send, or
+ * when the peer has made room. A turn is a packet that may be sent; who adds the first one sends
+ * until none is left.
+ */
+static VOID SendOneWay(PVSC_SLOT Slot)
+{
+	NTSTATUS status;
+
+	if (InterlockedIncrement(&Slot->Turns) != 1)
+		return;
+	do {
+		if (Slot->Done == Slot->Last) {
+			EndSlot(Slot);
+			return;
+		}
+		Slot->Done++;
+		status = VmbPacketSend(Slot->Packet, Slot->Data, BENCH_ONE_WAY, NULL, 0);
+		if (!NT_SUCCESS(status)) {
+			Slot->Failed++;
+			EndSlot(Slot);
+			return;
+		}
+	} while (InterlockedDecrement(&Slot->Turns));
+}
+
+static EVT_VMB_PACKET_COMPLETION_ROUTINE OneWayWritten;
+static VOID OneWayWritten(VMBPACKET Packet, NTSTATUS Status, PVOID Buffer, UINT32 BufferLength)
+{
+	PVSC_SLOT slot = (PVSC_SLOT)VmbPacketGetPointer(Packet);
+
+	UNREFERENCED_PARAMETER(Buffer);
+	UNREFERENCED_PARAMETER(BufferLength);
+	/* else within the send, on the thread of who asked for the run */
+	if (KeGetCurrentIrql() == DISPATCH_LEVEL)
+		PlaceThread(slot->Run);
+	if (!NT_SUCCESS(Status))
+		slot->Failed++;
+	SendOneWay(slot);
+}
+
+/* Everything is written: the answer to a request behind it tells that the server has had it. */
+static VOID AskForEnd(PVSC_SLOT Slot)
+{
+	NTSTATUS status;
+
+	Slot->Message.External = BENCH_ONE_WAY_END;
+	Slot->Message.Number = Slot->Last * Slot->Run->SlotCount;
+	Slot->Done = Slot->Message.Number;
+	Slot->Last = Slot->Done + 1;
+	Slot->Timed = Slot->Last + 1;
+	VmbPacketSetCompletionRoutine(Slot->Packet, RequestEnded);
+	status = VmbPacketSend(Slot->Packet, &Slot->Message, sizeof(Slot->Message), NULL,
+			       VMBUS_CHANNEL_FORMAT_FLAG_WAIT_FOR_COMPLETION);
+	if (!NT_SUCCESS(status)) {
+		Slot->Failed++;
+		EndSlot(Slot);
+	}
+}
+
+static BOOLEAN PrepareOneWay(PVSC_SLOT Slot)
+{
+	const ULONG64 mark = BENCH_MARK;
+
+	Slot->Timed = MAXULONGLONG;
+	VmbPacketSetCompletionRoutine(Slot->Packet, OneWayWritten);
+	Slot->Data = ExAllocatePool2(POOL_FLAG_NON_PAGED, BENCH_ONE_WAY, TAG);
+	if (!Slot->Data)
+		return FALSE;
+	RtlFillMemory(Slot->Data, BENCH_ONE_WAY, 0x5a);
+	RtlCopyMemory((PUCHAR)Slot->Data + BENCH_ONE_WAY - sizeof(mark), &mark, sizeof(mark));
+	return TRUE;
+}
+
+/* ---- a run, whole ---- */
 
 static BOOLEAN PrepareData(PVSC_SLOT Slot, ULONG Bytes)
 {
@@ -118,6 +212,10 @@ static BOOLEAN PrepareSlot(PVSC_RUN Run, PVSC_SLOT Slot, VMBCHANNEL Channel, ULO
 	/* Alone, a slot warms up first: whoever sleeps is woken before the clock starts. */
 	Slot->Timed = Run->SlotCount == 1 ? Each / 8 + 1 : 0;
 	Slot->Last = Slot->Timed + Each;
+	if (Run->OneWay) {
+		Slot->Last = Each;
+		return PrepareOneWay(Slot);
+	}
 	Slot->Message.External = Run->External;
 	return !Run->External || PrepareData(Slot, Run->External);
 }
@@ -137,12 +235,23 @@ static VOID FreeSlots(PVSC_RUN Run)
 
 static VOID GoAndWait(PVSC_RUN Run)
 {
+	BOOLEAN oneWay = Run->OneWay;
+
 	Run->Going = (LONG)Run->SlotCount;
 	KeInitializeEvent(&Run->Ended, NotificationEvent, FALSE);
 	Run->Start = KeQueryPerformanceCounter(NULL);
-	for (ULONG i = 0; i < Run->SlotCount; i++)
-		SendNext(&Run->Slots[i]);
+	for (ULONG i = 0; i < Run->SlotCount; i++) {
+		if (oneWay)
+			SendOneWay(&Run->Slots[i]);
+		else
+			SendNext(&Run->Slots[i]);
+	}
 	KeWaitForSingleObject(&Run->Ended, Executive, KernelMode, FALSE, NULL);
+}
+
+static ULONG ChannelOf(PVSC_DEVICE Device, const struct bench_run_request *Request, ULONG Slot)
+{
+	return Request->one_way ? Device->Count - 1 : Slot % Request->channels;
 }
 
 static NTSTATUS Run(PVSC_DEVICE Device, const struct bench_run_request *Request,
@@ -150,6 +259,7 @@ static NTSTATUS Run(PVSC_DEVICE Device, const struct bench_run_request *Request,
 {
 	VSC_RUN run = {.SlotCount = Request->channels * Request->window,
 		       .External = Request->external,
+		       .OneWay = Request->one_way != 0,
 		       .Place = Device->Config.place};
 	ULONG64 each = (Request->count + run.SlotCount - 1) / run.SlotCount;
 	LARGE_INTEGER frequency;
@@ -160,8 +270,8 @@ static NTSTATUS Run(PVSC_DEVICE Device, const struct bench_run_request *Request,
 	if (!run.Slots)
 		return STATUS_INSUFFICIENT_RESOURCES;
 	for (ULONG i = 0; i < run.SlotCount && ready; i++)
-		ready = PrepareSlot(&run, &run.Slots[i], Device->Channels[i % Request->channels],
-				    each);
+		ready = PrepareSlot(&run, &run.Slots[i],
+				    Device->Channels[ChannelOf(Device, Request, i)], each);
 	if (ready)
 		GoAndWait(&run);
 	KeQueryPerformanceCounter(&frequency);
@@ -186,7 +296,8 @@ static NTSTATUS ControlRun(PVSC_DEVICE Device, PIRP Irp, ULONG In, ULONG Out)
 		return STATUS_BUFFER_TOO_SMALL;
 	RtlCopyMemory(&request, Irp->AssociatedIrp.SystemBuffer, sizeof(request));
 	if (!request.channels || request.channels > Device->Count || !request.window ||
-	    request.window > BENCH_WINDOW || request.external > BENCH_EXTERNAL)
+	    request.window > BENCH_WINDOW || request.external > BENCH_EXTERNAL ||
+	    (request.one_way && (!Device->Config.one_way || request.channels != 1)))
 		return STATUS_INVALID_PARAMETER;
 	status = Run(Device, &request, &result);
 	RtlCopyMemory(Irp->AssociatedIrp.SystemBuffer, &result, sizeof(result));
@@ -273,7 +384,8 @@ static NTSTATUS CreateChannel(PVSC_DEVICE Device, PDEVICE_OBJECT Self, ULONG Ind
 	if (NT_SUCCESS(status))
 		status = VmbChannelInitSetProcessPacketCallbacks(*channel, VscProcessPacket, NULL);
 	if (NT_SUCCESS(status))
-		status = VmbChannelInitSetMaximumPacketSize(*channel, BENCH_PACKET);
+		status = VmbChannelInitSetMaximumPacketSize(
+			*channel, bench_packet_most(&Device->Config, Index));
 	if (NT_SUCCESS(status))
 		status = VmbChannelInitSetMaximumExternalData(*channel, BENCH_EXTERNAL, 1);
 	if (NT_SUCCESS(status))

@@ -6,6 +6,7 @@ typedef struct _VSP_DEVICE {
 	PDEVICE_OBJECT Lower;
 	ULONG Count;
 	VMBCHANNEL Channels[BENCH_CHANNELS];
+	ULONG64 OneWay; /* whole packets since the last end; the last channel's dispatcher alone */
 	struct bench_driver_config Config;
 } VSP_DEVICE, *PVSP_DEVICE;
 
@@ -49,6 +50,16 @@ static VOID VspArrive(PVSP_DEVICE Device)
 	sink = memory;
 }
 
+/* A packet that nobody answers. */
+static VOID TakeOneWay(PVSP_DEVICE Device, VMBPACKETCOMPLETION Packet, PVOID Buffer)
+{
+	ULONG64 last;
+
+	RtlCopyMemory(&last, (PUCHAR)Buffer + BENCH_ONE_WAY - sizeof(last), sizeof(last));
+	Device->OneWay += last == BENCH_MARK;
+	VmbChannelPacketComplete(Packet, NULL, 0);
+}
+
 static VOID VspProcessPacket(VMBCHANNEL Channel, VMBPACKETCOMPLETION Packet, PVOID Buffer,
 			     UINT32 BufferLength, UINT32 Flags)
 {
@@ -61,8 +72,16 @@ static VOID VspProcessPacket(VMBCHANNEL Channel, VMBPACKETCOMPLETION Packet, PVO
 		VmbChannelPacketComplete(Packet, NULL, 0);
 		return;
 	}
-	if ((Flags & VMBUS_CHANNEL_PROCESS_PACKET_FLAG_EXTERNAL_DATA) || message->External)
+	if (BufferLength == BENCH_ONE_WAY) {
+		TakeOneWay(device, Packet, Buffer);
+		return;
+	}
+	if (message->External == BENCH_ONE_WAY_END) {
+		message->Wrong = device->OneWay != message->Number;
+		device->OneWay = 0;
+	} else if ((Flags & VMBUS_CHANNEL_PROCESS_PACKET_FLAG_EXTERNAL_DATA) || message->External) {
 		message->Wrong = !CopyExternal(Packet, message->External);
+	}
 	VmbChannelPacketComplete(Packet, message, sizeof(*message));
 }
 
@@ -80,7 +99,8 @@ static NTSTATUS CreateChannel(PVSP_DEVICE Device, PDEVICE_OBJECT Self, ULONG Ind
 	if (NT_SUCCESS(status))
 		status = VmbChannelInitSetProcessPacketCallbacks(*channel, VspProcessPacket, NULL);
 	if (NT_SUCCESS(status))
-		status = VmbChannelInitSetMaximumPacketSize(*channel, BENCH_PACKET);
+		status = VmbChannelInitSetMaximumPacketSize(
+			*channel, bench_packet_most(&Device->Config, Index));
 	if (NT_SUCCESS(status))
 		status = VmbChannelInitSetMaximumExternalData(*channel, BENCH_EXTERNAL, 1);
 	if (NT_SUCCESS(status))
