@@ -8,6 +8,10 @@
  * No wake-up is lost: flags and kicks are set before the line is raised and taken after the line
  * was taken, and a port leaves the list only by a decision made after its last poll or park. A flag
  * set since then has raised the line, which is looked at before the dispatcher sleeps.
+ *
+ * Where the other end is another process it raises no line: it sets a flag and rings a bell in the
+ * dispatcher's ear. Awake, the dispatcher looks at the flags every so often; a bell that rang since
+ * it last slept ends its next sleep at once, and it looks again.
  */
 #include "partition/dispatch.h"
 
@@ -120,6 +124,7 @@ static void ring(struct part_dispatcher *d, uint32_t channel, bool signal)
 	struct part_port *port = d->attached[channel];
 	uint8_t owner;
 
+	d->rung = true;
 	if (port) {
 		if (signal) {
 			__atomic_store_n(&port->signals_taken, port->signals_taken + 1,
@@ -204,6 +209,7 @@ static void take_commands(struct part_dispatcher *d)
 	bool told = false;
 
 	pthread_mutex_lock(&d->lock);
+	d->rung |= d->commands != NULL;
 	while (d->commands) {
 		struct part_port *port = d->commands;
 
@@ -236,12 +242,22 @@ static void take_timers(struct part_dispatcher *d)
 	}
 }
 
-static void take_event(struct part_dispatcher *d)
+static void hear(struct part_dispatcher *d)
+{
+	if (d->hear)
+		d->hear(d->transport, d->index);
+	take_flags(d);
+}
+
+/* False: there was nothing. */
+static bool take_event(struct part_dispatcher *d)
 {
 	d->now = clock_now_ns();
+	d->rung = false;
 	take_commands(d);
-	take_flags(d);
+	hear(d);
 	take_channel_flags(d, &d->kicks, false);
+	return d->rung;
 }
 
 /* ---- polling ---- */
@@ -317,6 +333,8 @@ static void pace(struct part_dispatcher *d, bool worked)
 	d->rounds = 0;
 	d->now = clock_now_ns();
 	take_timers(d);
+	if (d->event.ear)
+		hear(d);
 	if (d->idle_rounds < ROUNDS_PER_LOOK)
 		return;
 	park_idle_ports(d);
@@ -342,20 +360,19 @@ static void adapt(struct part_dispatcher *d, uint64_t slept)
 static void sleep_until_event(struct part_dispatcher *d)
 {
 	uint64_t first = PART_EVENT_FOREVER;
-	uint64_t asleep = clock_now_ns();
-	bool raised;
+	uint64_t asleep = clock_now_ns(), woke;
+	bool woken;
 
 	for (uint32_t i = 0; i < d->timed_count; i++)
 		if (d->timed[i]->dispatch.deadline < first)
 			first = d->timed[i]->dispatch.deadline;
 	if (first != PART_EVENT_FOREVER)
 		first = first > asleep ? first - asleep : 0;
-	raised = part_event_wait(&d->event, first);
-	d->now = clock_now_ns();
-	if (raised) {
-		adapt(d, d->now - asleep);
-		take_event(d);
-	}
+	woken = part_event_wait(&d->event, first);
+	d->now = woke = clock_now_ns();
+	/* A bell may stand for flags that were seen before: that was no sleep. */
+	if (woken && take_event(d))
+		adapt(d, woke - asleep);
 	take_timers(d);
 	d->rounds = 0;
 	d->idle_rounds = 0;
@@ -402,6 +419,9 @@ int part_dispatcher_start(struct part_dispatcher *d, const struct part_dispatch_
 	d->all = options->all;
 	d->count = options->count;
 	d->index = options->index;
+	d->event.ear = options->ear;
+	d->hear = options->hear;
+	d->transport = options->transport;
 	d->map = options->map;
 	d->partition = options->partition;
 	d->flags = options->flags;

@@ -43,6 +43,7 @@ struct part_dispatcher {
 	uint32_t rounds, idle_rounds;              /* [d] */
 	uint64_t now;                              /* [d] as of the last look */
 	bool adaptive;                             /* [d] */
+	bool rung;                                 /* [d] a flag, kick or command was taken */
 	uint64_t contended_until;                  /* [d] */
 	uint64_t poll_ns, poll_max;                /* [d] */
 	struct part_port *active[PART_CHANNELS];   /* [d] polled */
@@ -51,6 +52,9 @@ struct part_dispatcher {
 
 	struct part_dispatcher *all; /* of the endpoint, for flags that came to the wrong one */
 	uint32_t count, index;
+	/* What the other end has signalled goes into `flags`; NULL: it is there. */
+	void (*hear)(void *transport, uint32_t dispatcher);
+	void *transport;
 	struct part_port_map *map;
 	uint32_t partition;
 	char name[16];
@@ -64,6 +68,10 @@ struct part_dispatch_options {
 	uint32_t partition;
 	const char *prefix; /**< of the thread's name */
 	struct hv_flags *flags;
+	/** See partition/transport.h; NULL: the line is raised for each flag. */
+	const struct part_ear *ear;
+	void (*hear)(void *transport, uint32_t dispatcher);
+	void *transport;
 	int64_t poll_ns; /**< as in struct part_options */
 };
 

@@ -72,6 +72,17 @@ void endpoint_destroy(struct part_endpoint *ep)
 	pthread_mutex_destroy(&ep->lock);
 }
 
+static void find_ear(struct part_endpoint *ep, struct part_dispatch_options *options)
+{
+	options->transport = ep->transport;
+	if (ep->server && ep->host && ep->host->ear) {
+		options->ear = ep->host->ear(ep->transport, options->index);
+		options->hear = options->ear ? ep->host->hear : NULL;
+	} else if (!ep->server && ep->guest && ep->guest->ear) {
+		options->ear = ep->guest->ear(ep->transport, options->index);
+	}
+}
+
 int endpoint_start_dispatchers(struct part_endpoint *ep, uint32_t count,
 			       struct hv_flags *const *flags)
 {
@@ -92,6 +103,7 @@ int endpoint_start_dispatchers(struct part_endpoint *ep, uint32_t count,
 			.poll_ns = ep->part->options.poll_ns,
 		};
 
+		find_ear(ep, &options);
 		error = part_dispatcher_start(&ep->dispatchers[options.index], &options);
 		if (!error)
 			ep->dispatcher_count++;

@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "partition/ear.h"
+
 enum {
 	PART_EVENT_IDLE,     /* nothing raised, the owner is awake */
 	PART_EVENT_SET,      /* raised, not taken */
@@ -23,12 +25,14 @@ enum {
 
 struct part_event {
 	_Atomic uint32_t state;
+	const struct part_ear *ear; /* where the owner sleeps; NULL: on `state` */
 };
 
 #define PART_EVENT_FOREVER UINT64_MAX
 
 void part_event_wake(struct part_event *event);
-/** Owner only. Sleeps until raised or the time is over; takes the line. True: it was raised. */
+/** Owner only. Sleeps until raised, a bell rang in the ear or the time is over; takes the line.
+ *  False: the time is over. */
 bool part_event_wait(struct part_event *event, uint64_t timeout_ns);
 
 static inline void part_event_raise(struct part_event *event)

@@ -117,13 +117,20 @@ struct part_host_ops {
 	 *  is no such counter, or it cannot be read now. NULL: the transport knows of none. Any
 	 *  thread; takes no lock and does not wait. */
 	int (*read_clocks)(void *transport, struct hv_clocks *clocks);
+	/** Where a dispatcher sleeps, so that the guest's bells wake it and no thread between.
+	 * Lives as long as the transport. NULL, here or returned: on its line alone. */
+	const struct part_ear *(*ear)(void *transport, uint32_t dispatcher);
+	/** Passes on what the guest has signalled by those bells. The dispatcher with the ear calls
+	 *  it when it was woken, and every so often while it is awake. */
+	void (*hear)(void *transport, uint32_t dispatcher);
 };
 
 /** The guest end's lines, one of each a VP. */
 struct part_guest_lines {
 	struct part_event *messages; /**< a message slot was filled */
 	uint32_t vps;
-	struct part_event *const *flags; /**< an event flag went from 0 to 1 */
+	struct part_event *const *flags; /**< an event flag went from 0 to 1; not needed where there
+					    is an ear */
 };
 
 struct part_guest_ops {
@@ -150,6 +157,8 @@ struct part_guest_ops {
 	bool (*take_loss)(void *transport);
 	/** Whether a host is there, after a loss: the line is raised when one has come. */
 	bool (*is_up)(void *transport);
+	/** As a host's. The flags themselves are in the VP's page. */
+	const struct part_ear *(*ear)(void *transport, uint32_t vp);
 };
 
 #endif

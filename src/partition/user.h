@@ -4,8 +4,9 @@
  * The transport across processes: vmbus-user, version 1 (docs/vmbus-user.md). A host serves each
  * connection as a partition of its own.
  *
- * A connection has two threads: one for its socket, one that hears the guest's signals. Neither
- * waits for anything that another partition can hold.
+ * At either end a connection has a thread for its socket; signals wake the dispatchers themselves.
+ * A host whose dispatchers do not divide the guest's VPs has one more thread, which hears them.
+ * None waits for anything that another partition can hold.
  */
 #ifndef PARTITION_USER_H
 #define PARTITION_USER_H

@@ -3,15 +3,15 @@
  * A host at the other end of a socket, as the guest's end sees it.
  *
  * The guest's end finds messages in its SynIC pages, whatever the transport: here the connection's
- * thread puts them there, one at a time, and reads no further while a slot is taken. A second
- * thread hears the host's signals; the flags themselves lie in the guest's event flag pages.
+ * thread puts them there, one at a time, and reads no further while a slot is taken. The flags lie
+ * in the guest's event flag pages, and each dispatcher sleeps where the host's signals for its VP
+ * ring.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -28,13 +28,13 @@
 
 #define ANSWER_MS 10000u
 #define RETRY_MS  20
-#define STOP      UINT64_MAX
 #define ALL_SINTS 0xffffu
 #define RESET_MS  5000u
 #define MOST_SAID 200u
 
 struct guest_vp {
 	int to_host, to_guest;
+	struct part_ear ear;
 	struct hv_flags *signals;
 	uint64_t flags_gpa, signals_gpa;
 	struct synic_vp synic;
@@ -48,9 +48,9 @@ struct user_guest {
 	struct part_guest_lines lines;
 	uint32_t vps;
 	uint64_t signals_gpa;
-	int wake, stop, listener;
-	pthread_t thread, hearer;
-	bool running, hearing;
+	int wake;
+	pthread_t thread;
+	bool running;
 	atomic_bool ending;
 
 	pthread_mutex_t lock; /* the socket, as others than the thread see it */
@@ -206,18 +206,15 @@ static int renew_bell(int bell)
  */
 static int renew_bells(struct user_guest *g, uint32_t vp)
 {
-	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = vp};
 	struct guest_vp *v = &g->vp[vp];
 	int error = renew_bell(v->to_host);
 
 	if (error)
 		return error;
 	/* Before it is replaced: it would stay for as long as the host has it. */
-	epoll_ctl(g->listener, EPOLL_CTL_DEL, v->to_guest, NULL);
+	part_ear_remove(&v->ear, v->to_guest);
 	error = renew_bell(v->to_guest);
-	if (epoll_ctl(g->listener, EPOLL_CTL_ADD, v->to_guest, &event) && !error)
-		error = -errno;
-	return error;
+	return error ? error : part_ear_add(&v->ear, v->to_guest);
 }
 
 static bool may_come(int error)
@@ -431,22 +428,6 @@ static void *connection(void *arg)
 	return NULL;
 }
 
-static void *hear(void *arg)
-{
-	struct user_guest *g = arg;
-	struct epoll_event events[16];
-
-	for (;;) {
-		int count = epoll_wait(g->listener, events, 16, -1);
-
-		for (int i = 0; i < count; i++) {
-			if (events[i].data.u64 == STOP)
-				return NULL;
-			part_event_raise(g->lines.flags[events[i].data.u64]);
-		}
-	}
-}
-
 /* ---- guest operations ---- */
 
 static void guest_start(void *transport, const struct part_guest_lines *lines)
@@ -459,26 +440,19 @@ static void guest_start(void *transport, const struct part_guest_lines *lines)
 static void guest_stop(void *transport)
 {
 	struct user_guest *g = transport;
-	uint64_t one = 1;
 
 	atomic_store(&g->ending, true);
 	wake(g);
 	if (g->running)
 		pthread_join(g->thread, NULL);
 	g->running = false;
-	if (g->hearing && write(g->stop, &one, sizeof(one)) == sizeof(one))
-		pthread_join(g->hearer, NULL);
-	g->hearing = false;
 }
 
-static int start_threads(struct user_guest *g)
+static int start_thread(struct user_guest *g)
 {
-	int error = part_thread_create(&g->hearer, hear, g, "kmcl-user-hear");
+	int error = part_thread_create(&g->thread, connection, g, "kmcl-user");
 
-	g->hearing = !error;
-	if (!error)
-		error = part_thread_create(&g->thread, connection, g, "kmcl-user");
-	g->running = g->hearing && !error;
+	g->running = !error;
 	return error;
 }
 
@@ -486,7 +460,6 @@ static int enable_synic(void *transport, uint32_t vp, uint64_t simp_gpa, uint64_
 {
 	struct user_guest *g = transport;
 	struct part_memory *m = &g->part->client.memory;
-	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = vp};
 	struct guest_vp *v = &g->vp[vp];
 	int error;
 
@@ -496,11 +469,11 @@ static int enable_synic(void *transport, uint32_t vp, uint64_t simp_gpa, uint64_
 	atomic_store(&v->synic.simp, (uint8_t *)memory_at(m, simp_gpa, PART_PAGE_SIZE));
 	atomic_store(&v->synic.siefp, (uint8_t *)memory_at(m, siefp_gpa, PART_PAGE_SIZE));
 	atomic_store(&v->synic.unmasked, ALL_SINTS);
-	if (epoll_ctl(g->listener, EPOLL_CTL_ADD, v->to_guest, &event))
-		return -errno;
-	error = show_synic(g, g->fd, vp);
+	error = part_ear_add(&v->ear, v->to_guest);
+	if (!error)
+		error = show_synic(g, g->fd, vp);
 	/* The answers are over: from here on the thread reads. */
-	return error || vp + 1 < g->vps ? error : start_threads(g);
+	return error || vp + 1 < g->vps ? error : start_thread(g);
 }
 
 static int unmask_sint(void *transport, uint32_t vp, uint8_t sint, bool unmasked)
@@ -605,6 +578,13 @@ static bool is_up(void *transport)
 	return atomic_load(&g->up);
 }
 
+static const struct part_ear *ear_of(void *transport, uint32_t vp)
+{
+	struct user_guest *g = transport;
+
+	return &g->vp[vp].ear;
+}
+
 static const struct part_guest_ops guest_ops = {
 	.start = guest_start,
 	.stop = guest_stop,
@@ -616,6 +596,7 @@ static const struct part_guest_ops guest_ops = {
 	.reset = reset,
 	.take_loss = take_loss,
 	.is_up = is_up,
+	.ear = ear_of,
 };
 
 /* ---- life ---- */
@@ -632,11 +613,10 @@ static void destroy(void *transport)
 
 	close_fd(g->fd);
 	close_fd(g->wake);
-	close_fd(g->stop);
-	close_fd(g->listener);
 	for (uint32_t i = 0; i < g->vps; i++) {
 		close_fd(g->vp[i].to_host);
 		close_fd(g->vp[i].to_guest);
+		part_ear_close(&g->vp[i].ear);
 	}
 	ringer_destroy(&g->ringer);
 	pthread_cond_destroy(&g->changed);
@@ -654,9 +634,11 @@ static struct user_guest *new_guest(struct part *part, const struct user_guest_o
 	g->part = part;
 	g->options = *options;
 	g->vps = part->options.vps;
-	g->fd = g->wake = g->stop = g->listener = -1;
-	for (uint32_t i = 0; i < g->vps; i++)
+	g->fd = g->wake = -1;
+	for (uint32_t i = 0; i < g->vps; i++) {
 		g->vp[i].to_host = g->vp[i].to_guest = -1;
+		g->vp[i].ear = PART_EAR_CLOSED;
+	}
 	pthread_mutex_init(&g->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -667,21 +649,19 @@ static struct user_guest *new_guest(struct part *part, const struct user_guest_o
 
 static int open_fds(struct user_guest *g)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.u64 = STOP};
+	int error = 0;
 
 	g->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	g->stop = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	g->listener = epoll_create1(EPOLL_CLOEXEC);
-	if (g->wake < 0 || g->stop < 0 || g->listener < 0 ||
-	    epoll_ctl(g->listener, EPOLL_CTL_ADD, g->stop, &event))
+	if (g->wake < 0)
 		return -errno;
-	for (uint32_t i = 0; i < g->vps; i++) {
+	for (uint32_t i = 0; !error && i < g->vps; i++) {
 		g->vp[i].to_host = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		g->vp[i].to_guest = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (g->vp[i].to_host < 0 || g->vp[i].to_guest < 0)
 			return -errno;
+		error = part_ear_open(&g->vp[i].ear);
 	}
-	return ringer_init(&g->ringer);
+	return error ? error : ringer_init(&g->ringer);
 }
 
 static int connect_guest(struct user_guest *g, const char *path, const char **why)

@@ -5,14 +5,18 @@
  * The connection's thread reads packets one at a time and answers them; what it cannot do now (an
  * answer that finds no room, a message that finds no buffer, a reset under way) holds up the next
  * packet of this guest and nothing else. Messages for the guest are sent by the end's message
- * thread itself. Signals of the guest are heard by a second thread, through epoll alone: nothing is
- * read from the guest's descriptors, so that nothing a guest does to them can make us wait.
+ * thread itself. Signals of the guest are heard through epoll alone: nothing is read from the
+ * guest's descriptors, so that nothing a guest does to them can make us wait.
+ *
+ * A channel's signals come by the VP that its id says, modulo the VPs, and its dispatcher follows
+ * from the id in the same way. Where the dispatchers divide the VPs, each sleeps where the bells of
+ * its VPs ring and wakes at once; what came by another VP it passes on. Else a thread hears all,
+ * for one dispatcher must not have to wait for another to be told.
  */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,14 +26,13 @@
 #include "partition/machine.h"
 #include "partition/ringer.h"
 #include "partition/user.h"
+#include "partition/user_flags.h"
 #include "partition/user_wire.h"
 #include "vmbus/wire.h"
 
 #define MEMORY_LIMIT     (64ull << 30)
 #define HELLO_TIMEOUT_MS 10000u
 #define MAX_CHANNELS     2047u
-#define STOP             UINT64_MAX /* among the epoll's words: a VP else */
-#define NO_PLACE         0xffffu
 #define FAREWELL_MS      1000u
 #define MOST_QUEUED      4096u /* messages for a guest that does not read them */
 
@@ -39,23 +42,19 @@ struct user_vp {
 	atomic_bool present;
 };
 
-/* A channel whose flag the guest may set; several may have one flag. By channel id. */
-struct flag_place {
-	uint16_t next, flag, dispatcher;
-	bool bound;
-	uint32_t connection_id;
-};
-
 struct user_host {
 	struct hv_machine machine;
 	struct part_host_ops ops;
 	struct user_host_options options;
-	int fd, wake, stop, listener;
+	int fd, wake;
 	struct ringer ringer;
 	struct part *part;
 	pthread_t thread, hearer;
-	bool hearing;
-	atomic_bool end; /* asked to end in order */
+	bool hearing;                              /* the hearer is there */
+	atomic_bool deaf;                          /* it is to end */
+	struct part_ear ear[PART_MAX_DISPATCHERS]; /* of `ears` dispatchers, or the hearer's */
+	uint32_t ears;                             /* 0: there is a hearer */
+	atomic_bool end;                           /* asked to end in order */
 
 	struct user_vp vp[USER_VPS_MAX];
 	uint64_t memory;
@@ -72,10 +71,7 @@ struct user_host {
 	atomic_uint reset_taken, resets; /* resets begun and ended by the end */
 	atomic_bool flooded;
 
-	/* Flags to channels: the end's message thread binds, the hearer looks. */
-	struct spin_lock flags_lock;
-	uint16_t head[HV_EVENT_FLAGS];
-	struct flag_place place[HV_EVENT_FLAGS];
+	struct user_flags flags;
 	atomic_ullong dropped_signals, dropped_messages;
 };
 
@@ -141,50 +137,21 @@ static int set_flag(void *transport, uint32_t vp, uint8_t sint, uint16_t flag)
 	return 0;
 }
 
-static void unlink_place(struct user_host *h, uint16_t channel)
-{
-	uint16_t *link = &h->head[h->place[channel].flag];
-
-	while (*link != channel && *link != NO_PLACE)
-		link = &h->place[*link].next;
-	if (*link == channel)
-		*link = h->place[channel].next;
-	h->place[channel].bound = false;
-}
-
-static void link_place(struct user_host *h, uint16_t channel, uint16_t flag)
-{
-	h->place[channel].flag = flag;
-	h->place[channel].next = h->head[flag];
-	h->place[channel].bound = true;
-	h->head[flag] = channel;
-}
-
 static int bind_port(void *transport, uint32_t connection_id, uint32_t dispatcher, uint32_t channel)
 {
 	struct user_host *h = transport;
 	int error = hv_machine_ops.bind_port(transport, connection_id, dispatcher, channel);
 
-	if (error)
-		return error;
-	spin_lock(&h->flags_lock);
-	h->place[channel].dispatcher = (uint16_t)dispatcher;
-	h->place[channel].connection_id = connection_id;
-	link_place(h, (uint16_t)channel, (uint16_t)channel);
-	spin_unlock(&h->flags_lock);
-	return 0;
+	if (!error)
+		user_flags_bind(&h->flags, channel, dispatcher, connection_id);
+	return error;
 }
 
 static void bind_flag(void *transport, uint32_t channel, uint16_t flag)
 {
 	struct user_host *h = transport;
 
-	spin_lock(&h->flags_lock);
-	if (channel < HV_EVENT_FLAGS && flag < HV_EVENT_FLAGS && h->place[channel].bound) {
-		unlink_place(h, (uint16_t)channel);
-		link_place(h, (uint16_t)channel, flag);
-	}
-	spin_unlock(&h->flags_lock);
+	user_flags_choose(&h->flags, channel, flag);
 }
 
 static void unbind_port(void *transport, uint32_t connection_id)
@@ -192,11 +159,7 @@ static void unbind_port(void *transport, uint32_t connection_id)
 	struct user_host *h = transport;
 
 	hv_machine_ops.unbind_port(transport, connection_id);
-	spin_lock(&h->flags_lock);
-	for (uint32_t i = 0; i < HV_EVENT_FLAGS; i++)
-		if (h->place[i].bound && h->place[i].connection_id == connection_id)
-			unlink_place(h, (uint16_t)i);
-	spin_unlock(&h->flags_lock);
+	user_flags_unbind(&h->flags, connection_id);
 }
 
 static bool take_reset(void *transport)
@@ -230,38 +193,37 @@ static void flooded(void *transport)
 
 /* ---- hearing the guest ---- */
 
-static void ring_channels(struct user_host *h, uint16_t flag)
+static void hear_vp(struct user_host *h, uint32_t vp)
 {
-	spin_lock(&h->flags_lock);
-	for (uint16_t c = h->head[flag]; c != NO_PLACE; c = h->place[c].next)
-		hv_machine_doorbell(&h->machine, h->place[c].dispatcher, c);
-	spin_unlock(&h->flags_lock);
+	if (atomic_load(&h->vp[vp].present))
+		user_flags_take(&h->flags, h->vp[vp].signals, &h->machine);
 }
 
-static void hear_vp(struct user_host *h, struct hv_flags *signals)
+static const struct part_ear *ear_of(void *transport, uint32_t dispatcher)
 {
-	for (uint32_t word = 0; word < HV_FLAG_WORDS; word++) {
-		uint64_t bits = hv_flags_take(signals, word);
+	struct user_host *h = transport;
 
-		for (; bits; bits &= bits - 1)
-			ring_channels(h, (uint16_t)(word * 64 + (uint32_t)__builtin_ctzll(bits)));
-	}
+	return h->ears ? &h->ear[dispatcher] : NULL;
 }
 
-static void *hear(void *arg)
+static void hear(void *transport, uint32_t dispatcher)
+{
+	struct user_host *h = transport;
+
+	for (uint32_t vp = dispatcher; vp < h->machine.vps; vp += h->ears)
+		hear_vp(h, vp);
+}
+
+static void *hear_all(void *arg)
 {
 	struct user_host *h = arg;
-	struct epoll_event events[16];
 
-	for (;;) {
-		int count = epoll_wait(h->listener, events, 16, -1);
-
-		for (int i = 0; i < count; i++) {
-			if (events[i].data.u64 == STOP)
-				return NULL;
-			hear_vp(h, h->vp[events[i].data.u64].signals);
-		}
+	while (!atomic_load(&h->deaf)) {
+		part_ear_listen(&h->ear[0], UINT64_MAX);
+		for (uint32_t vp = 0; vp < h->machine.vps; vp++)
+			hear_vp(h, vp);
 	}
+	return NULL;
 }
 
 /* ---- answers ---- */
@@ -362,7 +324,7 @@ static void take_synic(struct user_host *h, struct user_packet *p)
 	const char *fault = synic_fault(h, p);
 	uint32_t vp = vmbus_get32(p->data + 8);
 	struct user_vp *v = &h->vp[vp % USER_VPS_MAX];
-	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = vp};
+	struct part_ear *ear = &h->ear[h->ears ? vp % h->ears : 0];
 
 	if (fault) {
 		user_close_fds(p);
@@ -378,7 +340,7 @@ static void take_synic(struct user_host *h, struct user_packet *p)
 					  PART_PAGE_SIZE));
 	atomic_store(&v->present, true);
 	/* One description for several VPs is one entry, so each VP listens through its own copy. */
-	if (epoll_ctl(h->listener, EPOLL_CTL_ADD, v->to_host, &event)) {
+	if (part_ear_add(ear, v->to_host)) {
 		fail(h, USER_STATUS_INSUFFICIENT_RESOURCES, "SYNIC: out of resources");
 		return;
 	}
@@ -644,6 +606,17 @@ static void end_transport(void *transport)
 	/* What is here goes with the connection, which outlives its partition. */
 }
 
+static bool open_ears(struct user_host *h, uint32_t vps)
+{
+	uint32_t dispatchers = h->part->options.server_dispatchers;
+	int error = 0;
+
+	h->ears = vps % dispatchers ? 0 : dispatchers;
+	for (uint32_t i = 0; !error && i < (h->ears ? h->ears : 1); i++)
+		error = part_ear_open(&h->ear[i]);
+	return !error;
+}
+
 static bool start_partition(struct user_host *h, uint32_t vps)
 {
 	struct part_transport transport = {
@@ -652,22 +625,23 @@ static bool start_partition(struct user_host *h, uint32_t vps)
 	h->options.part.vps = vps;
 	if (part_new(&h->options.part, &h->part))
 		return false;
+	if (!open_ears(h, vps))
+		return false;
 	hv_machine_init(&h->machine, h->part->id, &h->part->server.memory, vps, no_interrupt);
 	hv_machine_limit_posted(&h->machine, h->part->options.posted_messages);
 	if (part_start_host(h->part, &transport))
 		return false;
-	h->hearing = !part_thread_create(&h->hearer, hear, h, "kmcl-user-hear");
-	return h->hearing;
+	h->hearing = !h->ears && !part_thread_create(&h->hearer, hear_all, h, "kmcl-user-hear");
+	return h->ears || h->hearing;
 }
 
 static void stop_hearing(struct user_host *h)
 {
-	uint64_t one = 1;
-
 	if (!h->hearing)
 		return;
-	if (write(h->stop, &one, sizeof(one)) == sizeof(one))
-		pthread_join(h->hearer, NULL);
+	atomic_store(&h->deaf, true);
+	part_ear_wake(&h->ear[0]);
+	pthread_join(h->hearer, NULL);
 	h->hearing = false;
 }
 
@@ -756,10 +730,13 @@ static void take_options(struct user_host *h, const struct user_host_options *op
 	h->ops.take_reset = take_reset;
 	h->ops.reset_done = reset_done;
 	h->ops.flooded = flooded;
-	for (uint32_t i = 0; i < HV_EVENT_FLAGS; i++)
-		h->head[i] = NO_PLACE;
+	h->ops.ear = ear_of;
+	h->ops.hear = hear;
+	user_flags_init(&h->flags);
 	for (uint32_t i = 0; i < USER_VPS_MAX; i++)
 		h->vp[i].to_host = h->vp[i].to_guest = -1;
+	for (uint32_t i = 0; i < PART_MAX_DISPATCHERS; i++)
+		h->ear[i] = PART_EAR_CLOSED;
 }
 
 static void close_fd(int fd)
@@ -772,8 +749,8 @@ static void release(struct user_host *h)
 {
 	close_fd(h->fd);
 	close_fd(h->wake);
-	close_fd(h->stop);
-	close_fd(h->listener);
+	for (uint32_t i = 0; i < PART_MAX_DISPATCHERS; i++)
+		part_ear_close(&h->ear[i]);
 	for (uint32_t i = 0; i < USER_VPS_MAX; i++) {
 		close_fd(h->vp[i].to_host);
 		close_fd(h->vp[i].to_guest);
@@ -784,13 +761,8 @@ static void release(struct user_host *h)
 
 static int open_fds(struct user_host *h)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.u64 = STOP};
-
 	h->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	h->stop = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	h->listener = epoll_create1(EPOLL_CLOEXEC);
-	if (h->wake < 0 || h->stop < 0 || h->listener < 0 ||
-	    epoll_ctl(h->listener, EPOLL_CTL_ADD, h->stop, &event))
+	if (h->wake < 0)
 		return -errno;
 	return ringer_init(&h->ringer);
 }
@@ -804,7 +776,7 @@ int user_host_serve(int fd, const struct user_host_options *options, struct user
 		close(fd);
 		return -ENOMEM;
 	}
-	h->wake = h->stop = h->listener = -1;
+	h->wake = -1;
 	h->fd = fd;
 	take_options(h, options);
 	error = open_fds(h);

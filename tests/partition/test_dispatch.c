@@ -3,14 +3,27 @@
 #include "support.h"
 
 #include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define DISPATCHERS 2u
+
+/* How the other end signals. */
+enum signalling {
+	BY_LINE, /* a flag, then the line */
+	BY_BELL, /* a flag, then a bell in the dispatcher's ear */
+	BY_HEAR, /* the same, and the transport passes the flags on */
+};
 
 struct bench {
 	struct part part;
 	struct part_endpoint *ep;
 	struct hv_flags flag_memory[DISPATCHERS];
 	struct hv_flags *flags[DISPATCHERS];
+	enum signalling signalling;
+	struct hv_flags signals[DISPATCHERS]; /* that are to be passed on */
+	struct part_ear ear[DISPATCHERS];
+	int bell[DISPATCHERS];
 };
 
 /* Work is a number of units posted and a number done. */
@@ -57,22 +70,68 @@ static bool worker_park(struct part_port *port)
 
 static const struct part_port_ops worker_ops = {.poll = worker_poll, .park = worker_park};
 
-static void start(struct bench *b, int64_t poll_ns)
+static const struct part_ear *ear_of(void *transport, uint32_t dispatcher)
+{
+	struct bench *b = transport;
+
+	return &b->ear[dispatcher];
+}
+
+static void hear(void *transport, uint32_t dispatcher)
+{
+	struct bench *b = transport;
+
+	for (uint32_t word = 0; word < HV_FLAG_WORDS; word++) {
+		uint64_t bits = hv_flags_take(&b->signals[dispatcher], word);
+
+		for (; bits; bits &= bits - 1)
+			hv_flag_set(b->flags[dispatcher],
+				    word * 64 + (uint32_t)__builtin_ctzll(bits));
+	}
+}
+
+static void open_ears(struct bench *b)
+{
+	static const struct part_host_ops by_bell = {.ear = ear_of},
+					  by_hear = {.ear = ear_of, .hear = hear};
+
+	for (uint32_t i = 0; i < DISPATCHERS; i++) {
+		assert_int_equal(part_ear_open(&b->ear[i]), 0);
+		b->bell[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		assert_int_equal(part_ear_add(&b->ear[i], b->bell[i]), 0);
+	}
+	b->ep->host = b->signalling == BY_HEAR ? &by_hear : &by_bell;
+	b->ep->transport = b;
+}
+
+static void start_with(struct bench *b, enum signalling signalling, int64_t poll_ns)
 {
 	memset(b, 0, sizeof(*b));
+	b->signalling = signalling;
 	b->part.id = 77;
 	b->part.options.poll_ns = poll_ns;
 	b->ep = &b->part.server;
 	endpoint_init(b->ep, &b->part, true);
 	for (uint32_t i = 0; i < DISPATCHERS; i++)
 		b->flags[i] = &b->flag_memory[i];
+	if (signalling != BY_LINE)
+		open_ears(b);
 	assert_int_equal(endpoint_start_dispatchers(b->ep, DISPATCHERS, b->flags), 0);
+}
+
+static void start(struct bench *b, int64_t poll_ns)
+{
+	start_with(b, BY_LINE, poll_ns);
 }
 
 static void stop(struct bench *b)
 {
 	endpoint_stop_dispatchers(b->ep);
 	endpoint_destroy(b->ep);
+	for (uint32_t i = 0; b->signalling != BY_LINE && i < DISPATCHERS; i++) {
+		part_ear_close(&b->ear[i]);
+		close(b->bell[i]);
+	}
 }
 
 static void worker_init(struct bench *b, struct worker *w, uint32_t channel)
@@ -85,9 +144,18 @@ static void worker_init(struct bench *b, struct worker *w, uint32_t channel)
 	w->port.dispatcher = channel % DISPATCHERS;
 }
 
-/* As the other end rings: a flag by channel, then the line. */
+/* As the other end rings: a flag by channel, then the line or the bell. */
 static void flag(struct bench *b, uint32_t dispatcher, uint32_t channel)
 {
+	uint64_t one = 1;
+
+	if (b->signalling != BY_LINE) {
+		hv_flag_set(b->signalling == BY_HEAR ? &b->signals[dispatcher]
+						     : b->flags[dispatcher],
+			    channel);
+		assert_int_equal(write(b->bell[dispatcher], &one, sizeof(one)), sizeof(one));
+		return;
+	}
 	if (hv_flag_set(b->flags[dispatcher], channel))
 		part_event_raise(&b->ep->dispatchers[dispatcher].event);
 }
@@ -348,7 +416,7 @@ static void *post_work(void *arg)
 	return NULL;
 }
 
-static void no_wake_up_is_lost(int64_t poll_ns, uint32_t count)
+static void no_wake_up_is_lost(enum signalling signalling, int64_t poll_ns, uint32_t count)
 {
 	enum {
 		WORKERS = 4
@@ -358,7 +426,7 @@ static void no_wake_up_is_lost(int64_t poll_ns, uint32_t count)
 	struct poster p[WORKERS];
 	pthread_t threads[WORKERS];
 
-	start(&b, poll_ns);
+	start_with(&b, signalling, poll_ns);
 	for (uint32_t i = 0; i < WORKERS; i++) {
 		worker_init(&b, &w[i], 10 + i);
 		if (i & 1)
@@ -379,13 +447,96 @@ static void no_wake_up_is_lost(int64_t poll_ns, uint32_t count)
 
 static void no_wake_up_is_lost_when_blocking(void **state)
 {
-	no_wake_up_is_lost(-1, 3000);
+	no_wake_up_is_lost(BY_LINE, -1, 3000);
 }
 
 static void no_wake_up_is_lost_when_polling_a_little(void **state)
 {
-	no_wake_up_is_lost(0, 3000);
-	no_wake_up_is_lost(2000, 3000);
+	no_wake_up_is_lost(BY_LINE, 0, 3000);
+	no_wake_up_is_lost(BY_LINE, 2000, 3000);
+}
+
+static void no_bell_is_lost_when_blocking(void **state)
+{
+	no_wake_up_is_lost(BY_BELL, -1, 2000);
+	no_wake_up_is_lost(BY_HEAR, -1, 2000);
+}
+
+static void no_bell_is_lost_when_polling_a_little(void **state)
+{
+	no_wake_up_is_lost(BY_BELL, 0, 2000);
+	no_wake_up_is_lost(BY_HEAR, 2000, 2000);
+}
+
+/* A dispatcher that never sleeps looks at the flags all the same. */
+static void flags_are_seen_while_another_port_is_busy(void **state)
+{
+	struct bench b;
+	struct worker busy, w;
+
+	for (enum signalling by = BY_BELL; by <= BY_HEAR; by++) {
+		start_with(&b, by, 0);
+		worker_init(&b, &busy, 2);
+		worker_init(&b, &w, 4);
+		part_port_attach(&w.port);
+		wait_until(atomic_load(&w.parks));
+		atomic_store(&busy.posted, UINT32_MAX);
+		part_port_attach(&busy.port);
+		wait_until(atomic_load(&busy.done));
+		for (unsigned int i = 1; i <= 20; i++) {
+			atomic_fetch_add(&w.posted, 1);
+			flag(&b, 0, 4);
+			wait_until(atomic_load(&w.done) == i);
+		}
+		part_port_detach(&w.port);
+		part_port_detach(&busy.port);
+		stop(&b);
+	}
+}
+
+static void a_flag_at_another_dispatcher_is_passed_on(void **state)
+{
+	struct bench b;
+	struct worker w;
+
+	for (enum signalling by = BY_LINE; by <= BY_HEAR; by++) {
+		start_with(&b, by, -1);
+		worker_init(&b, &w, 4);
+		part_port_attach(&w.port);
+		for (unsigned int i = 1; i <= 20; i++) {
+			wait_until(atomic_load(&w.parks) >= i);
+			atomic_fetch_add(&w.posted, 1);
+			flag(&b, 1, 4);
+			wait_until(atomic_load(&w.done) == i);
+		}
+		part_port_detach(&w.port);
+		stop(&b);
+	}
+}
+
+/* Timers go on where a dispatcher sleeps in its ear, and lines raised here end that sleep too. */
+static void timers_and_kicks_end_a_sleep_in_the_ear(void **state)
+{
+	struct bench b;
+	struct worker w;
+
+	start_with(&b, BY_BELL, -1);
+	worker_init(&b, &w, 4);
+	w.answer_when_idle = PART_POLL_BLOCKED;
+	w.retry_ns = 300000;
+	part_port_attach(&w.port);
+	wait_until(atomic_load(&w.polls) >= 20);
+	part_port_detach(&w.port);
+	worker_init(&b, &w, 4);
+	part_port_attach(&w.port);
+	for (unsigned int i = 1; i <= 100; i++) {
+		wait_until(atomic_load(&w.parks) >= i);
+		atomic_fetch_add(&w.posted, 1);
+		part_port_kick(&w.port);
+		wait_until(atomic_load(&w.done) == i);
+	}
+	part_port_detach(&w.port);
+	stop(&b);
 }
 
 /* Ports come and go, their memory with them, while flags for their channels keep coming. */
@@ -500,6 +651,11 @@ int main(void)
 		cmocka_unit_test(a_second_port_of_a_channel_is_left_out),
 		cmocka_unit_test(no_wake_up_is_lost_when_blocking),
 		cmocka_unit_test(no_wake_up_is_lost_when_polling_a_little),
+		cmocka_unit_test(no_bell_is_lost_when_blocking),
+		cmocka_unit_test(no_bell_is_lost_when_polling_a_little),
+		cmocka_unit_test(flags_are_seen_while_another_port_is_busy),
+		cmocka_unit_test(a_flag_at_another_dispatcher_is_passed_on),
+		cmocka_unit_test(timers_and_kicks_end_a_sleep_in_the_ear),
 		cmocka_unit_test(ports_come_and_go_in_a_storm_of_flags),
 		cmocka_unit_test(every_port_gets_its_turn),
 	};

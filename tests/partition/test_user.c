@@ -36,7 +36,7 @@ struct server {
 	struct served guests[CONNECTIONS];
 	atomic_uint count;
 	_Atomic uint64_t memory_limit;
-	atomic_uint queued_messages, more_devices, hello_ms;
+	atomic_uint queued_messages, more_devices, hello_ms, dispatchers; /* 0: the usual */
 };
 
 static bool joined(void *owner, struct part *part)
@@ -98,6 +98,8 @@ static void *accept_guests(void *arg)
 		fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
 		options.memory_limit = s->memory_limit;
 		options.part.queued_messages = s->queued_messages;
+		if (s->dispatchers)
+			options.part.server_dispatchers = s->dispatchers;
 		options.hello_timeout_ms = s->hello_ms;
 		s->guests[n].more_count = s->more_devices;
 		options.owner = &s->guests[n];
@@ -163,15 +165,21 @@ struct guest {
 	struct driver *driver;
 };
 
-static void guest_start(struct guest *g, const struct server *s, bool reconnect)
+static void guest_start_with(struct guest *g, const struct server *s, uint32_t vps, bool reconnect)
 {
-	struct user_guest_options options = {
-		.part = {.memory = TEST_MEMORY, .vps = 2}, .wait_ms = 5000, .reconnect = reconnect};
+	struct user_guest_options options = {.part = {.memory = TEST_MEMORY, .vps = vps},
+					     .wait_ms = 5000,
+					     .reconnect = reconnect};
 	const char *why;
 
 	assert_int_equal(user_guest_create(s->path, &options, &g->part, &why), 0);
 	g->driver = calloc(1, sizeof(*g->driver));
 	driver_start(g->driver, part_client(g->part));
+}
+
+static void guest_start(struct guest *g, const struct server *s, bool reconnect)
+{
+	guest_start_with(g, s, 2, reconnect);
 }
 
 static void guest_stop(struct guest *g)
@@ -213,6 +221,41 @@ static void packets_cross_and_come_back(void **state)
 	guest_stop(&g);
 	wait_until(atomic_load(&s->guests[0].gone));
 	server_stop(s);
+}
+
+/* Whether each dispatcher has the bells of its own VPs or a thread hears them all, and whichever VP
+ * a channel's signals come by. */
+static void signals_find_their_dispatcher_whatever_their_numbers(void **state)
+{
+	static const struct {
+		uint32_t dispatchers, vps;
+	} ends[] = {{1, 1}, {1, 3}, {2, 2}, {2, 4}, {2, 1}, {2, 3}, {3, 2}};
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		struct server *s = server_start();
+		struct driver_channel *c[2];
+		struct guest g;
+		uint32_t status;
+
+		s->dispatchers = ends[i].dispatchers;
+		s->more_devices = 1;
+		guest_start_with(&g, s, ends[i].vps, false);
+		for (uint32_t k = 0; k < 2; k++)
+			c[k] = driver_claim(g.driver, k);
+		for (uint32_t vp = 0; vp < ends[i].vps; vp++) {
+			for (uint32_t k = 0; k < 2; k++)
+				assert_int_equal(driver_open(c[k], (vp + k) % ends[i].vps, &status),
+						 0);
+			for (uint32_t k = 0; k < 20; k++)
+				exchange(c[k % 2], 5);
+			for (uint32_t k = 0; k < 2; k++)
+				driver_close(c[k]);
+		}
+		for (uint32_t k = 0; k < 2; k++)
+			driver_put(c[k]);
+		guest_stop(&g);
+		server_stop(s);
+	}
 }
 
 static void a_guest_that_leaves_hurts_no_other(void **state)
@@ -744,6 +787,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(packets_cross_and_come_back),
+		cmocka_unit_test(signals_find_their_dispatcher_whatever_their_numbers),
 		cmocka_unit_test(a_guest_that_leaves_hurts_no_other),
 		cmocka_unit_test(a_host_that_ends_rescinds_and_one_that_comes_is_found),
 		cmocka_unit_test(a_reset_is_answered_and_the_bus_begins_anew),
