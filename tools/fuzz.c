@@ -254,7 +254,7 @@ static int replay_times(struct command *c, const struct fuzz_history *h)
 	if (!fuzz_child_init(&child, &c->o.setup))
 		return TOOL_FAILED;
 	for (uint64_t i = 0; i < times; i++) {
-		if (fuzz_child_replay(&child, h, &f))
+		if (fuzz_child_replay(&child, h, UINT64_MAX, &f))
 			continue;
 		fuzz_child_destroy(&child);
 		if (f.kind == FUZZ_UNABLE)

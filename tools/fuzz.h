@@ -6,7 +6,8 @@
  * is one piece of memory, so that nothing is lost when the child dies.
  *
  *     fuzz.c           the command
- *     fuzz_loop.c      what to try next, and the corpus
+ *     fuzz_loop.c      what to try next
+ *     fuzz_corpus.c    the inputs that lead on, and which of them is taken
  *     fuzz_mutate.c    one input out of others
  *     fuzz_input.c     inputs as bytes, files and words
  *     fuzz_found.c     findings: seen again, made smaller, saved
@@ -14,6 +15,7 @@
  *     fuzz_run.c       the child, from the inside
  *     fuzz_guest.c     a guest for a server driver; fuzz_host.c a host for a client driver
  *     fuzz_wire.c      rings and packets, and the steps that both have in common
+ *     fuzz_wait.c      how long a driver is waited for
  *     fuzz_coverage.c  what the driver's instrumentation calls
  */
 #ifndef TOOLS_FUZZ_H
@@ -102,7 +104,9 @@ bool fuzz_history_load(struct fuzz_history *h, const char *path);
 
 /* ---- what parent and child share ---- */
 
+/* Places: edges of the driver, and at the end the kinds of its answers. */
 #define FUZZ_MAP      65536u
+#define FUZZ_EDGES    (FUZZ_MAP - 1024u)
 #define FUZZ_COMPARES 512u
 
 enum fuzz_kind {
@@ -117,17 +121,20 @@ enum fuzz_kind {
 
 struct fuzz_compare {
 	uint64_t a, b;
-	uint32_t size; /* bytes; 0: none */
+	uint32_t size;     /* bytes; 0: none */
+	uint32_t site;     /* in the driver */
+	uint32_t constant; /* a is one: nobody needs b in the place of it */
 };
 
 struct fuzz_shared {
 	/* the parent's */
 	uint32_t size;
-	uint32_t patience_ms; /* with a driver that keeps what it was sent */
+	uint32_t replay; /* nonzero: the driver is waited for, however busy the machine is */
 	uint8_t input[FUZZ_ENCODED];
 	/* the child's */
-	uint32_t kind; /* enum fuzz_kind */
-	uint32_t step; /* that is, or was, the last */
+	uint32_t kind;  /* enum fuzz_kind */
+	uint32_t step;  /* that is, or was, the last */
+	uint32_t waits; /* how often the run waited for a driver in vain */
 	char rule[96];
 	char text[2048];
 	char trace[4096];
@@ -140,11 +147,6 @@ struct fuzz_shared {
 	struct fuzz_compare compare[FUZZ_COMPARES];
 	uint8_t map[FUZZ_MAP];
 };
-
-/* Of a search: many drivers keep a packet, and time is dear. Of a replay: nothing is to be missed
- * on a machine that is busy. */
-#define FUZZ_PATIENCE_MS        30u
-#define FUZZ_REPLAY_PATIENCE_MS 1500u
 
 /* ---- the child ---- */
 
@@ -188,8 +190,10 @@ bool fuzz_child_run(struct fuzz_child *c, const uint8_t *bytes, size_t size,
 bool fuzz_child_finish(struct fuzz_child *c, struct fuzz_finding *f);
 /** Ends it as it is. */
 void fuzz_child_kill(struct fuzz_child *c);
-/** All of it in a child of its own, and its end. False: a finding. */
-bool fuzz_child_replay(struct fuzz_child *c, const struct fuzz_history *h, struct fuzz_finding *f);
+/** All of it in a child of its own, and its end. False: a finding; none by `until` (fuzz_now_ms())
+ * is none. */
+bool fuzz_child_replay(struct fuzz_child *c, const struct fuzz_history *h, uint64_t until,
+		       struct fuzz_finding *f);
 
 /* ---- inside the child ---- */
 
@@ -235,10 +239,71 @@ void fuzz_invent(struct fuzz_mutator *m, struct fuzz_input *in);
 /** `other` is another of the corpus, to take from. */
 void fuzz_mutate(struct fuzz_mutator *m, struct fuzz_input *in, const struct fuzz_input *other);
 
-#define FUZZ_VARIANTS 32u
+#define FUZZ_VARIANTS 64u
 /** One number of a comparison in the place of the other, somewhere. False: there is no such place.
  */
 bool fuzz_substitute(struct fuzz_input *in, const struct fuzz_compare *c, uint32_t variant);
+/** One more step behind the others. False: there is no room. */
+bool fuzz_append(struct fuzz_input *in, const struct fuzz_step *step);
+/** One great number in the last step, the n-th. False: there are no more. */
+bool fuzz_extreme(struct fuzz_input *in, uint32_t n);
+/** Without the steps from `from` on, up to `to`. */
+void fuzz_cut(struct fuzz_input *in, uint32_t from, uint32_t to);
+
+/* ---- the corpus ---- */
+
+#define FUZZ_CORPUS 4096u
+#define FUZZ_LEADS  256u
+#define FUZZ_FRESH  256u
+#define FUZZ_KNOWN  (1u << 18)
+#define FUZZ_NOBODY UINT16_MAX
+
+struct fuzz_entry {
+	uint8_t *bytes;
+	size_t size, cost;
+	/* what the driver compared in it, first what it never compared before */
+	struct fuzz_compare *compare;
+	uint32_t compares, novel;
+	bool leads; /* to a place where none was before it */
+	/* what it gets once: substitutions, steps behind the last, great numbers in that */
+	struct {
+		uint32_t compare, variant, appended, extreme;
+	} done;
+};
+
+/** Places, and how often: one bit for each range of counts. */
+struct fuzz_fresh {
+	uint32_t count, places; /* of which nobody came to before */
+	struct {
+		uint32_t place;
+		uint8_t bits;
+	} at[FUZZ_FRESH];
+};
+
+struct fuzz_corpus {
+	const struct fuzz_shared *shared;
+	struct fuzz_random *random;
+	struct fuzz_entry entry[FUZZ_CORPUS];
+	uint32_t count;
+	uint32_t lead[FUZZ_LEADS], leads;  /* entries that do */
+	uint8_t seen[FUZZ_MAP];            /* of each place the bits */
+	uint32_t hits[FUZZ_MAP];           /* runs that came there */
+	uint32_t place[FUZZ_MAP], reached; /* that any run came to, in order */
+	uint16_t best[FUZZ_MAP];           /* the entry that comes there at the least cost */
+	uint8_t known[FUZZ_KNOWN / 8];     /* comparisons, by their hash */
+};
+
+void fuzz_corpus_init(struct fuzz_corpus *c, const struct fuzz_shared *shared,
+		      struct fuzz_random *random);
+void fuzz_corpus_clear(struct fuzz_corpus *c);
+/** Looks where the last run came to; `fresh`: where none came before. True: it is worth keeping. */
+bool fuzz_corpus_judge(struct fuzz_corpus *c, size_t size, struct fuzz_fresh *fresh);
+/** Whether the last run came to all of it. */
+bool fuzz_corpus_covers(const struct fuzz_corpus *c, const struct fuzz_fresh *fresh);
+/** Keeps the input of the last run. False: out of memory. */
+bool fuzz_corpus_keep(struct fuzz_corpus *c, const uint8_t *bytes, size_t size, bool leads);
+/** One to make others of; `in` is it. There is one. */
+const struct fuzz_entry *fuzz_corpus_choose(struct fuzz_corpus *c, struct fuzz_input *in);
 
 struct fuzz_options {
 	struct fuzz_setup setup;

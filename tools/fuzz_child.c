@@ -17,9 +17,10 @@
 #include "fuzz.h"
 #include "kmcl.h"
 
-#define NOISE_MOST  (1u << 20)
-#define NOISE_SHOWN 5000u
-#define START_MS    60000u /* until the driver is loaded */
+#define PATIENT_RUNS 16u
+#define NOISE_MOST   (1u << 20)
+#define NOISE_SHOWN  5000u
+#define START_MS     60000u /* until the driver is loaded */
 
 bool fuzz_child_init(struct fuzz_child *c, const struct fuzz_setup *setup)
 {
@@ -28,12 +29,11 @@ bool fuzz_child_init(struct fuzz_child *c, const struct fuzz_setup *setup)
 
 	*c = (struct fuzz_child){.setup = setup, .go = -1, .done = -1};
 	c->noise = memfd_create("kmcl-fuzz-noise", MFD_CLOEXEC);
-	if (memory != MAP_FAILED && c->noise >= 0) {
-		c->shared = memory;
-		c->shared->patience_ms = FUZZ_PATIENCE_MS;
+	c->shared = memory == MAP_FAILED ? NULL : memory;
+	if (c->shared && c->noise >= 0)
 		return true;
-	}
 	complain("cannot start: %s", strerror(errno));
+	fuzz_child_destroy(c);
 	return false;
 }
 
@@ -66,32 +66,43 @@ static void be_child(struct fuzz_child *c, int go, int done)
 	fuzz_run_serve(c->setup, c->shared, go, done);
 }
 
+static bool make_pipes(int *go, int *done)
+{
+	if (pipe2(go, O_CLOEXEC))
+		return false;
+	if (!pipe2(done, O_CLOEXEC))
+		return true;
+	close(go[0]);
+	close(go[1]);
+	return false;
+}
+
 static bool fork_child(struct fuzz_child *c)
 {
-	int go[2], done[2] = {-1, -1};
-	pid_t pid = -1;
+	int go[2], done[2], error;
+	pid_t pid;
 
-	if (pipe2(go, O_CLOEXEC))
+	if (!make_pipes(go, done))
 		return false;
 	if (!ftruncate(c->noise, 0))
 		lseek(c->noise, 0, SEEK_SET);
-	if (!pipe2(done, O_CLOEXEC)) {
-		fflush(NULL);
-		pid = fork();
-	}
+	fflush(NULL);
+	pid = fork();
 	if (!pid) {
 		close(go[1]);
 		close(done[0]);
 		be_child(c, go[0], done[1]);
 	}
+	error = errno;
 	close(go[0]);
 	close(done[1]);
 	c->go = go[1];
 	c->done = done[0];
-	c->pid = pid > 0 ? pid : 0;
+	c->pid = pid;
 	c->runs = 0;
-	if (!c->pid)
+	if (pid < 0)
 		close_pipes(c);
+	errno = error;
 	return c->pid;
 }
 
@@ -308,15 +319,17 @@ bool fuzz_child_finish(struct fuzz_child *c, struct fuzz_finding *f)
 	return good;
 }
 
-bool fuzz_child_replay(struct fuzz_child *c, const struct fuzz_history *h, struct fuzz_finding *f)
+bool fuzz_child_replay(struct fuzz_child *c, const struct fuzz_history *h, uint64_t until,
+		       struct fuzz_finding *f)
 {
 	bool good = true;
 
 	fuzz_child_kill(c);
-	c->shared->patience_ms = FUZZ_REPLAY_PATIENCE_MS;
-	for (uint32_t i = 0; i < h->count && good; i++)
+	/* What many runs lead to came of a search, which had less patience. */
+	c->shared->replay = h->count <= PATIENT_RUNS;
+	for (uint32_t i = 0; i < h->count && good && fuzz_now_ms() < until; i++)
 		good = fuzz_child_run(c, h->run[i].bytes, h->run[i].size, f);
 	good = good && fuzz_child_finish(c, f);
-	c->shared->patience_ms = FUZZ_PATIENCE_MS;
+	c->shared->replay = false;
 	return good;
 }

@@ -35,15 +35,9 @@ void __sanitizer_cov_8bit_counters_init(uint8_t *start, uint8_t *stop);
 void __sanitizer_cov_pcs_init(const uintptr_t *start, const uintptr_t *stop);
 void __sanitizer_cov_trace_pc(void);
 void __sanitizer_cov_trace_pc_indir(uintptr_t callee);
-void __sanitizer_cov_trace_cmp1(uint8_t a, uint8_t b);
-void __sanitizer_cov_trace_cmp2(uint16_t a, uint16_t b);
-void __sanitizer_cov_trace_cmp4(uint32_t a, uint32_t b);
-void __sanitizer_cov_trace_cmp8(uint64_t a, uint64_t b);
-void __sanitizer_cov_trace_const_cmp1(uint8_t a, uint8_t b);
-void __sanitizer_cov_trace_const_cmp2(uint16_t a, uint16_t b);
-void __sanitizer_cov_trace_const_cmp4(uint32_t a, uint32_t b);
-void __sanitizer_cov_trace_const_cmp8(uint64_t a, uint64_t b);
 void __sanitizer_cov_trace_switch(unsigned long value, void *list);
+void __sanitizer_cov_trace_cmpf(float a, float b);
+void __sanitizer_cov_trace_cmpd(double a, double b);
 void __sanitizer_cov_trace_div4(uint32_t value);
 void __sanitizer_cov_trace_div8(uint64_t value);
 void __sanitizer_cov_trace_gep(uintptr_t index);
@@ -52,7 +46,7 @@ void __sanitizer_cov_trace_gep(uintptr_t index);
 
 UNSEEN static void count(uint32_t edge)
 {
-	uint8_t *at = &shared->map[edge % FUZZ_MAP];
+	uint8_t *at = &shared->map[edge % FUZZ_EDGES];
 	uint8_t value = __atomic_load_n(at, __ATOMIC_RELAXED);
 
 	if (value != UINT8_MAX)
@@ -123,7 +117,7 @@ void fuzz_coverage_end(void)
 	uint32_t at = guards + 1;
 
 	for (uint32_t i = 0; i < areas; i++)
-		for (uint8_t *c = area[i].start; c < area[i].stop && at < FUZZ_MAP; c++)
+		for (uint8_t *c = area[i].start; c < area[i].stop && at < FUZZ_EDGES; c++)
 			shared->map[at++] = *c;
 }
 
@@ -131,7 +125,7 @@ void fuzz_coverage_end(void)
 
 /* Each place in the driver has four entries, so that one in a loop does not take those of others.
  */
-UNSEEN static void compared(uint64_t site, uint64_t a, uint64_t b, uint32_t size)
+UNSEEN static void compared(uint64_t site, uint64_t a, uint64_t b, uint32_t size, bool constant)
 {
 	struct fuzz_compare *c;
 	uint64_t slot = (site * 0x9e3779b97f4a7c15u >> 40) * 4 + ((a ^ b) & 3);
@@ -142,47 +136,27 @@ UNSEEN static void compared(uint64_t site, uint64_t a, uint64_t b, uint32_t size
 	__atomic_store_n(&c->a, a, __ATOMIC_RELAXED);
 	__atomic_store_n(&c->b, b, __ATOMIC_RELAXED);
 	__atomic_store_n(&c->size, size, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->site, (uint32_t)(site - shared->driver_at), __ATOMIC_RELAXED);
+	__atomic_store_n(&c->constant, constant, __ATOMIC_RELAXED);
 }
 
-HOOK void __sanitizer_cov_trace_cmp1(uint8_t a, uint8_t b)
-{
-	compared(SITE, a, b, 1);
-}
+/* Of a constant and something else the constant is a. */
+#define COMPARES(size, type)                                            \
+	void __sanitizer_cov_trace_cmp##size(type a, type b);           \
+	void __sanitizer_cov_trace_const_cmp##size(type a, type b);     \
+	HOOK void __sanitizer_cov_trace_cmp##size(type a, type b)       \
+	{                                                               \
+		compared(SITE, a, b, size, false);                      \
+	}                                                               \
+	HOOK void __sanitizer_cov_trace_const_cmp##size(type a, type b) \
+	{                                                               \
+		compared(SITE, a, b, size, true);                       \
+	}
 
-HOOK void __sanitizer_cov_trace_cmp2(uint16_t a, uint16_t b)
-{
-	compared(SITE, a, b, 2);
-}
-
-HOOK void __sanitizer_cov_trace_cmp4(uint32_t a, uint32_t b)
-{
-	compared(SITE, a, b, 4);
-}
-
-HOOK void __sanitizer_cov_trace_cmp8(uint64_t a, uint64_t b)
-{
-	compared(SITE, a, b, 8);
-}
-
-HOOK void __sanitizer_cov_trace_const_cmp1(uint8_t a, uint8_t b)
-{
-	compared(SITE, a, b, 1);
-}
-
-HOOK void __sanitizer_cov_trace_const_cmp2(uint16_t a, uint16_t b)
-{
-	compared(SITE, a, b, 2);
-}
-
-HOOK void __sanitizer_cov_trace_const_cmp4(uint32_t a, uint32_t b)
-{
-	compared(SITE, a, b, 4);
-}
-
-HOOK void __sanitizer_cov_trace_const_cmp8(uint64_t a, uint64_t b)
-{
-	compared(SITE, a, b, 8);
-}
+COMPARES(1, uint8_t)
+COMPARES(2, uint16_t)
+COMPARES(4, uint32_t)
+COMPARES(8, uint64_t)
 
 HOOK void __sanitizer_cov_trace_switch(unsigned long value, void *list)
 {
@@ -190,7 +164,15 @@ HOOK void __sanitizer_cov_trace_switch(unsigned long value, void *list)
 
 	/* their number, the bits of each, and they themselves */
 	for (uint64_t i = 0; i < cases[0] && i < 64; i++)
-		compared(SITE, cases[2 + i], value, (uint32_t)cases[1] / 8);
+		compared(SITE, cases[2 + i], value, (uint32_t)cases[1] / 8, true);
+}
+
+HOOK void __sanitizer_cov_trace_cmpf(float a, float b)
+{
+}
+
+HOOK void __sanitizer_cov_trace_cmpd(double a, double b)
+{
 }
 
 HOOK void __sanitizer_cov_trace_div4(uint32_t value)

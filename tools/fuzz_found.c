@@ -12,17 +12,23 @@
 #include "fuzz.h"
 #include "kmcl.h"
 
-#define TRIES 5 /* of what may depend on how threads run */
+#define TRIES    5       /* of what may depend on how threads run */
+#define AGAIN_MS 120000u /* in which it is seen again, or is not */
 
 struct shrink {
 	const struct fuzz_options *options;
 	struct fuzz_child child;
 	struct fuzz_history best; /* known to do it */
 	const char *name;         /* of the finding */
-	uint64_t until;
+	uint64_t until;           /* no longer; fuzz_now_ms() */
 	struct fuzz_input input, trial;
 	uint8_t bytes[FUZZ_ENCODED];
 };
+
+static bool time_is_left(const struct shrink *s)
+{
+	return fuzz_now_ms() < s->until;
+}
 
 /* ---- seeing it again ---- */
 
@@ -31,12 +37,12 @@ static bool does_it(struct shrink *s, const struct fuzz_history *h)
 {
 	struct fuzz_finding f;
 
-	return !fuzz_child_replay(&s->child, h, &f) && !strcmp(f.name, s->name);
+	return !fuzz_child_replay(&s->child, h, s->until, &f) && !strcmp(f.name, s->name);
 }
 
 static bool does_it_again(struct shrink *s, const struct fuzz_history *h)
 {
-	for (int i = 0; i < TRIES; i++)
+	for (int i = 0; i < TRIES && time_is_left(s); i++)
 		if (does_it(s, h))
 			return true;
 	return false;
@@ -66,7 +72,8 @@ static bool adopt_if(struct shrink *s, struct fuzz_history *h, bool good)
 /* The last run alone, or as many before it as it takes. */
 static bool see_again(struct shrink *s, const struct fuzz_history *h)
 {
-	for (uint32_t count = 1;; count *= 4) {
+	s->until = fuzz_now_ms() + AGAIN_MS;
+	for (uint32_t count = 1; time_is_left(s); count *= 4) {
 		uint32_t n = count < h->count ? count : h->count;
 		struct fuzz_history last;
 
@@ -77,16 +84,12 @@ static bool see_again(struct shrink *s, const struct fuzz_history *h)
 		if (adopt_if(s, &last, does_it_again(s, &last)))
 			return true;
 		if (n == h->count)
-			return false;
+			break;
 	}
+	return false;
 }
 
 /* ---- smaller ---- */
-
-static bool time_is_left(const struct shrink *s)
-{
-	return fuzz_now_ms() < s->until;
-}
 
 static void drop_runs(struct shrink *s)
 {
@@ -276,9 +279,9 @@ void fuzz_found(const struct fuzz_options *options, struct fuzz_history *h,
 		s->options = options;
 		s->name = f->name;
 		if (!see_again(s, h)) {
-			printf("%s: not seen again in %d tries; it has everything that the "
-			       "process ran, %u runs\n",
-			       path, TRIES, h->count);
+			printf("%s: not seen again in %d tries or %u s; it has everything that "
+			       "the process ran, %u runs\n",
+			       path, TRIES, AGAIN_MS / 1000, h->count);
 		} else {
 			if (options->minimise_s)
 				shrink(s);

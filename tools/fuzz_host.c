@@ -22,8 +22,7 @@
 #define FIRST_RELID  1u
 #define LAST_RELID   1000u
 #define CONNECTION   0x2000u
-#define FIRST_OPEN_S 10u  /* in which a driver opens its channel the first time */
-#define OPEN_MS      300u /* and later, when it may have had enough */
+#define FIRST_OPEN_S 10u /* in which a driver opens its channel the first time */
 
 struct host_gpadl {
 	uint32_t id, relid, words, have; /* id 0: none */
@@ -330,7 +329,7 @@ static void rest(struct host *h, int look)
 	if (look < LOOKS)
 		relax();
 	else
-		bell_wait(&h->peer.side.bell, 20);
+		bell_wait(&h->peer.side.bell, 1);
 }
 
 #define WAIT_FOR(h, condition)                  \
@@ -346,15 +345,22 @@ static void rest(struct host *h, int look)
 /* ---- a run ---- */
 
 /* The driver opens what it is offered, or does not: after what it went through it may. */
+static bool opens_not(const struct host *h, int look, struct fuzz_patience *p)
+{
+	if (!h->ever_opened)
+		return fuzz_now_ms() - p->began >= FIRST_OPEN_S * 1000u;
+	return look >= LOOKS && patience_ends(p);
+}
+
 static void offer_and_wait(struct host *h)
 {
-	uint64_t ms = h->ever_opened ? OPEN_MS : FIRST_OPEN_S * 1000u, until;
+	struct fuzz_patience patience;
 
 	if (h->offered)
 		return;
 	offer(h);
-	until = fuzz_now_ms() + ms;
-	WAIT_FOR(h, h->c.open || fuzz_now_ms() >= until);
+	patience_begin(&patience, h->peer.side.shared);
+	WAIT_FOR(h, h->c.open || opens_not(h, look_, &patience));
 }
 
 static void rescind(struct host *h)
@@ -369,7 +375,7 @@ static void rescind(struct host *h)
 
 static void run_step(struct host *h, const struct fuzz_step *step)
 {
-	uint64_t until;
+	struct fuzz_patience patience;
 
 	switch ((enum fuzz_op)step->op) {
 	case FUZZ_CLOSE:
@@ -383,8 +389,8 @@ static void run_step(struct host *h, const struct fuzz_step *step)
 		rescind(h);
 		h->refuse = true;
 		offer(h);
-		until = fuzz_now_ms() + OPEN_MS;
-		WAIT_FOR(h, !h->refuse || fuzz_now_ms() >= until);
+		patience_begin(&patience, h->peer.side.shared);
+		WAIT_FOR(h, !h->refuse || opens_not(h, look_, &patience));
 		h->refuse = false;
 		break;
 	default:

@@ -169,7 +169,7 @@ static bool read_runs(struct fuzz_history *h, const uint8_t *bytes, size_t size)
 		uint32_t run = get32(bytes + at);
 
 		at += 4;
-		if (run > size - at || !fuzz_history_add(h, bytes + at, run))
+		if (run > size - at || run > FUZZ_ENCODED || !fuzz_history_add(h, bytes + at, run))
 			return false;
 		at += run;
 	}

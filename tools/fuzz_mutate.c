@@ -5,6 +5,7 @@
 #include "fuzz.h"
 
 #define COMPARES_TRIED 64u
+#define EXTREME_BYTES  64u /* of a step, in which great numbers are put */
 
 uint64_t fuzz_random(struct fuzz_random *r)
 {
@@ -161,28 +162,51 @@ static uint32_t width_of(struct fuzz_mutator *m, const struct fuzz_compare *c)
 	return width;
 }
 
-/* The n-th place at which the steps have the number. */
-static uint8_t *find_number(struct fuzz_input *in, uint64_t number, uint32_t width, uint32_t n)
+/* The n-th place at which the steps have the number, and how many there are. */
+static uint8_t *find_number(struct fuzz_input *in, uint64_t number, uint32_t width, uint32_t n,
+			    uint32_t *count)
 {
+	uint8_t *found = NULL;
+
+	*count = 0;
 	for (uint32_t i = 0; i < in->count; i++) {
 		struct fuzz_step *s = &in->step[i];
 
 		for (uint32_t at = 0; at + width <= s->size; at += width)
-			if (get(s->data + at, width) == number && !n--)
-				return s->data + at;
+			if (get(s->data + at, width) == number && (*count)++ == n)
+				found = s->data + at;
 	}
-	return NULL;
+	return found;
 }
 
+static uint64_t swapped(uint64_t value, uint32_t width)
+{
+	return __builtin_bswap64(value) >> (64 - 8 * width);
+}
+
+/*
+ * Bits of the variant: a is in the input, and b is wanted; as narrow as it may be; the other order
+ * of bytes. Then the place: in turn from the end, where the driver got to last, and the beginning.
+ */
 bool fuzz_substitute(struct fuzz_input *in, const struct fuzz_compare *c, uint32_t variant)
 {
-	uint32_t width = variant & 2 ? least_width(c) : c->size;
+	uint32_t width = variant & 2 ? least_width(c) : c->size, n = variant / 8, count;
 	uint64_t mask = width == 8 ? UINT64_MAX : (1ull << 8 * width) - 1;
-	uint64_t want = variant & 1 ? c->b : c->a, saw = variant & 1 ? c->a : c->b;
-	uint8_t *at = find_number(in, saw & mask, width, variant / 4);
+	uint64_t want = (variant & 1 ? c->b : c->a) & mask,
+		 saw = (variant & 1 ? c->a : c->b) & mask;
+	uint8_t *at;
 
-	if (!at || (variant & 2 && width == c->size))
+	if ((variant & 1 && c->constant) || (variant & 2 && width == c->size) ||
+	    (variant & 4 && width == 1))
 		return false;
+	if (variant & 4) {
+		want = swapped(want, width);
+		saw = swapped(saw, width);
+	}
+	find_number(in, saw, width, 0, &count);
+	if (n >= count)
+		return false;
+	at = find_number(in, saw, width, n & 1 ? n / 2 : count - 1 - n / 2, &count);
 	put(at, want, width);
 	return true;
 }
@@ -368,15 +392,60 @@ static struct fuzz_step *insert(struct fuzz_input *in, uint32_t at)
 	return &in->step[at];
 }
 
+void fuzz_cut(struct fuzz_input *in, uint32_t from, uint32_t to)
+{
+	uint32_t rest = to < in->count ? in->count - to : 0;
+
+	for (uint32_t i = 0; i < rest; i++)
+		fuzz_step_copy(&in->step[from + i], &in->step[to + i]);
+	in->count = from + rest;
+}
+
+bool fuzz_append(struct fuzz_input *in, const struct fuzz_step *step)
+{
+	if (in->count == FUZZ_STEPS)
+		return false;
+	fuzz_step_copy(&in->step[in->count++], step);
+	return true;
+}
+
+/* Lengths and counts are what drivers believe. */
+bool fuzz_extreme(struct fuzz_input *in, uint32_t n)
+{
+	static const struct {
+		uint32_t value, at, size;
+	} extreme[] = {
+		{UINT32_MAX, 0, 4}, {INT32_MAX, 0, 4}, {UINT16_MAX, 0, 2}, {UINT16_MAX, 2, 2}};
+	uint32_t kinds = sizeof(extreme) / sizeof(extreme[0]), word = n / kinds * 4;
+	struct fuzz_step *s = in->count ? &in->step[in->count - 1] : NULL;
+
+	if (!s || word + 4 > s->size || word >= EXTREME_BYTES)
+		return false;
+	put(s->data + word + extreme[n % kinds].at, extreme[n % kinds].value,
+	    extreme[n % kinds].size);
+	return true;
+}
+
 static void drop(struct fuzz_mutator *m, struct fuzz_input *in)
 {
-	uint32_t at = fuzz_below(&m->random, in->count), n = 1 + fuzz_below(&m->random, 3);
+	uint32_t at = fuzz_below(&m->random, in->count);
 
-	for (; n && at < in->count; n--) {
-		for (uint32_t i = at; i + 1 < in->count; i++)
-			fuzz_step_copy(&in->step[i], &in->step[i + 1]);
-		in->count--;
-	}
+	fuzz_cut(in, at, at + 1 + fuzz_below(&m->random, 3));
+}
+
+/* Once more what was done somewhere, and a little else: a protocol's next message often looks like
+ * one of those before. */
+static void extend(struct fuzz_mutator *m, struct fuzz_input *in, const struct fuzz_input *other)
+{
+	const struct fuzz_input *from = other->count && one_in(m, 2) ? other : in;
+	struct fuzz_step step;
+
+	fuzz_step_copy(&step, &from->step[fuzz_below(&m->random, from->count)]);
+	if (one_in(m, 2))
+		use_compare(m, &step);
+	else
+		change_data(m, &step);
+	fuzz_append(in, &step);
 }
 
 static void take_from(struct fuzz_mutator *m, struct fuzz_input *in, const struct fuzz_input *other)
@@ -415,7 +484,7 @@ static void swap(struct fuzz_mutator *m, struct fuzz_input *in)
 static void mutate_once(struct fuzz_mutator *m, struct fuzz_input *in,
 			const struct fuzz_input *other)
 {
-	uint32_t what = fuzz_below(&m->random, 20);
+	uint32_t what = fuzz_below(&m->random, 21);
 
 	if (!in->count || what < 2) {
 		invent_step(m, insert(in, fuzz_below(&m->random, in->count + 1)));
@@ -429,6 +498,8 @@ static void mutate_once(struct fuzz_mutator *m, struct fuzz_input *in,
 		duplicate(m, in);
 	else if (what == 7)
 		swap(m, in);
+	else if (what >= 18)
+		extend(m, in, other);
 	else if (what < 10)
 		change_field(m, &in->step[fuzz_below(&m->random, in->count)]);
 	else

@@ -24,6 +24,7 @@
 
 static struct fuzz_shared *shared;
 static const struct fuzz_setup *setup;
+static bool here; /* no parent reads what is found */
 
 uint64_t fuzz_now_ms(void)
 {
@@ -40,6 +41,10 @@ void fuzz_die(struct fuzz_shared *s, enum fuzz_kind kind, const char *format, ..
 	va_start(args, format);
 	vsnprintf(s->text, sizeof(s->text), format, args);
 	va_end(args);
+	if (here) {
+		fprintf(stderr, "%s\n%s", s->text, s->trace);
+		abort(); /* where a debugger stops */
+	}
 	__atomic_store_n(&s->kind, kind, __ATOMIC_RELEASE);
 	_exit(EXIT_FOUND);
 }
@@ -190,6 +195,7 @@ static void run_input(struct fuzz_peer *peer, const uint8_t *bytes, size_t size)
 
 	fuzz_decode(&input, bytes, size);
 	fuzz_coverage_begin();
+	shared->waits = 0;
 	peer->run(peer, &input);
 	fuzz_coverage_end();
 }
@@ -243,9 +249,11 @@ void fuzz_run_here(const struct fuzz_setup *how, struct fuzz_shared *with,
 	kmcl_driver *driver = NULL;
 	struct fuzz_peer *peer;
 
-	with->patience_ms = FUZZ_REPLAY_PATIENCE_MS;
+	with->replay = true;
 	shared = with;
 	setup = how;
+	here = true;
+	set_callbacks();
 	peer = create(&driver);
 	for (uint32_t i = 0; i < h->count; i++)
 		run_input(peer, h->run[i].bytes, h->run[i].size);

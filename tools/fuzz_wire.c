@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "fuzz_wire.h"
 
-#include <poll.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 /* Offsets in a ring's control page. */
 #define AT_IN       0u
@@ -62,36 +58,6 @@ void full_fence(void)
 	uint32_t local = 0;
 
 	(void)__atomic_exchange_n(&local, 1, __ATOMIC_SEQ_CST);
-}
-
-/* ---- waiting ---- */
-
-bool bell_init(struct fuzz_bell *b)
-{
-	b->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return b->fd >= 0;
-}
-
-void bell_ring(struct fuzz_bell *b)
-{
-	uint64_t one = 1;
-
-	if (write(b->fd, &one, sizeof(one)) < 0)
-		return; /* its counter is full: it rings */
-}
-
-void bell_wait(struct fuzz_bell *b, int ms)
-{
-	struct pollfd fd = {.fd = b->fd, .events = POLLIN};
-	uint64_t count;
-
-	if (poll(&fd, 1, ms) > 0 && read(b->fd, &count, sizeof(count)) < 0)
-		return;
-}
-
-void relax(void)
-{
-	sched_yield();
 }
 
 /* ---- rings ---- */
@@ -184,13 +150,16 @@ struct packet {
 
 static bool wait_for_room(struct fuzz_side *s, struct fuzz_channel *c, uint32_t size)
 {
-	uint64_t until = fuzz_now_ms() + s->shared->patience_ms;
+	struct fuzz_patience patience;
 
 	if (size + 8 > c->out.size)
 		return false;
+	patience_begin(&patience, s->shared);
 	while (ring_free(&c->out) < size) {
-		if (c->tired || fuzz_now_ms() >= until)
+		if (c->tired || patience_ends(&patience)) {
+			s->shared->waits++;
 			return false;
+		}
 		s->pump(s->peer);
 		channel_pump(s, c);
 		if (!c->open)
@@ -374,6 +343,23 @@ static void answer(struct fuzz_side *s, struct fuzz_channel *c, uint64_t id, con
 	send_packet(s, c, &p);
 }
 
+/* Who is to be answered has asked first, soon after the channel was opened or the last answer. */
+static void wait_for_request(struct fuzz_side *s, struct fuzz_channel *c)
+{
+	struct fuzz_patience patience;
+
+	patience_begin(&patience, s->shared);
+	while (c->open && !c->requests && !c->mute && c->manners == FUZZ_KEEPS_QUIET) {
+		s->pump(s->peer);
+		channel_pump(s, c);
+		if (c->requests)
+			break;
+		c->mute = patience_ends(&patience);
+		s->shared->waits += c->mute;
+		bell_wait(&s->bell, 1);
+	}
+}
+
 static void answer_one(struct fuzz_side *s, struct fuzz_channel *c, const struct fuzz_step *step)
 {
 	uint8_t payload[PIPE_HEADER + 0x4000];
@@ -384,10 +370,11 @@ static void answer_one(struct fuzz_side *s, struct fuzz_channel *c, const struct
 		answer(s, c, step->b, payload, size);
 		return;
 	}
+	wait_for_request(s, c);
 	if (!c->requests)
 		return;
 	n = step->a % c->requests;
-	id = c->request[n].id;
+	id = c->request[n];
 	if (!(step->b & 1)) { /* else it may be answered again */
 		c->requests--;
 		memmove(&c->request[n], &c->request[n + 1],
@@ -417,14 +404,14 @@ static void take_request(struct fuzz_side *s, struct fuzz_channel *c, uint8_t *p
 	}
 	if (c->requests == FUZZ_OUTSTANDING)
 		return;
-	c->request[c->requests].id = id;
-	c->requests++;
+	c->request[c->requests++] = id;
+	c->mute = false;
 }
 
 /* What a driver answers tells how far it came, also where it was built without counters. */
 static void note_answer(struct fuzz_side *s, const uint8_t *packet, uint32_t size)
 {
-	uint32_t at = FUZZ_MAP - 1024 + (wire_get16(packet) % 16) * 64 + size / 8 % 64;
+	uint32_t at = FUZZ_EDGES + (wire_get16(packet) % 16) * 64 + size / 8 % 64;
 
 	if (s->shared->map[at] < UINT8_MAX)
 		s->shared->map[at]++;
@@ -460,14 +447,11 @@ void channel_pump(struct fuzz_side *s, struct fuzz_channel *c)
 
 void channel_begin(struct fuzz_channel *c)
 {
-	bool pipe = c->pipe;
-
 	c->out.mine = c->in.mine = 0;
 	c->next_id = 1;
 	c->asked = c->requests = 0;
-	c->tired = c->ended = false;
+	c->tired = c->ended = c->mute = false;
 	c->manners = FUZZ_ANSWERS;
-	c->pipe = pipe;
 }
 
 static bool settled(const struct fuzz_channel *c)
@@ -477,7 +461,7 @@ static bool settled(const struct fuzz_channel *c)
 
 void channel_settle(struct fuzz_side *s, struct fuzz_channel *c)
 {
-	uint64_t until = 0;
+	struct fuzz_patience patience;
 
 	for (int look = 0; !settled(c); look++) {
 		s->pump(s->peer);
@@ -486,11 +470,13 @@ void channel_settle(struct fuzz_side *s, struct fuzz_channel *c)
 			relax();
 			continue;
 		}
-		if (!until)
-			until = fuzz_now_ms() + s->shared->patience_ms;
-		c->tired = c->tired || fuzz_now_ms() >= until;
-		if (c->tired)
+		if (look == LOOKS)
+			patience_begin(&patience, s->shared);
+		c->tired = c->tired || patience_ends(&patience);
+		if (c->tired) {
+			s->shared->waits++;
 			break;
+		}
 		bell_wait(&s->bell, 1);
 	}
 	c->asked = 0; /* what did not come in time is not waited for again */

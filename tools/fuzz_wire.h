@@ -74,12 +74,9 @@ struct fuzz_channel {
 	uint32_t asked; /* completions that are still to come */
 	bool tired;     /* the driver answers no more, or not in time: it is not waited for */
 	bool ended;     /* what was sent is not read any more */
-	struct {
-		uint64_t id;
-		uint32_t size;
-		uint8_t data[64]; /* how it began */
-	} request[FUZZ_OUTSTANDING];
-	uint32_t requests; /* of the driver's, that wait for FUZZ_ANSWER */
+	bool mute;      /* it asks nothing more, so far */
+	uint64_t request[FUZZ_OUTSTANDING]; /* ids of the driver's, that wait for FUZZ_ANSWER */
+	uint32_t requests;
 	enum fuzz_manners manners;
 	struct fuzz_step manner; /* whose data FUZZ_ANSWERS_SO takes */
 };
@@ -97,6 +94,16 @@ struct fuzz_side {
 	void (*pump)(void *peer);
 	void *peer;
 };
+
+/** With a driver that keeps what it was sent, or has nothing to say. */
+struct fuzz_patience {
+	uint64_t began, quiet_since;
+	bool replay;
+};
+void patience_begin(struct fuzz_patience *p, const struct fuzz_shared *shared);
+/** Nothing more will come: nobody in the process has had anything to do for a while, or it has
+ *  lasted too long. */
+bool patience_ends(struct fuzz_patience *p);
 
 /** A moment: those for whom is waited have something to do. */
 void relax(void);
