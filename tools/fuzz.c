@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <kmcl/verify.h>
+
 #include "fuzz.h"
 #include "kmcl.h"
 
@@ -53,6 +55,8 @@ static int take_ignored(struct command *c)
 
 	if (s->ignored_count == FUZZ_IGNORED)
 		return usage_error(&command_fuzz, "at most %u rules", FUZZ_IGNORED);
+	if (!kmcl_rule_find(optarg))
+		return usage_error(&command_fuzz, "--ignore %s: no such rule", optarg);
 	s->ignored[s->ignored_count++] = optarg;
 	return TOOL_OK;
 }
@@ -153,12 +157,11 @@ static int digit(char c)
 	return at ? (int)(at - digits) : -1;
 }
 
-/* "8d7f2a6e-4c0b-4f2e-9a53-6b1c0e5d9f01", in braces or not, as it is on the wire. */
-static bool parse_guid(const char *text, uint8_t *to)
+/* "8d7f2a6e-4c0b-4f2e-9a53-6b1c0e5d9f01" as it is on the wire. Where it ends; NULL: it is none. */
+static const char *read_guid(const char *text, uint8_t *to)
 {
 	static const uint8_t place[16] = {3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15};
 
-	text += *text == '{';
 	for (int i = 0; i < 16; i++) {
 		int high, low;
 
@@ -166,11 +169,20 @@ static bool parse_guid(const char *text, uint8_t *to)
 		high = digit(text[0]);
 		low = high < 0 ? -1 : digit(text[1]);
 		if (low < 0)
-			return false;
+			return NULL;
 		to[place[i]] = (uint8_t)(high << 4 | low);
 		text += 2;
 	}
-	return !*text || *text == '}';
+	return text;
+}
+
+/* In braces or not, and nothing else. */
+static bool parse_guid(const char *text, uint8_t *to)
+{
+	bool braces = *text == '{';
+	const char *end = read_guid(text + braces, to);
+
+	return end && (!braces || *end++ == '}') && !*end;
 }
 
 /* The hardware id in the x.inf beside the driver. */
@@ -190,8 +202,11 @@ static bool find_interface(const char *driver, uint8_t *to)
 	text[fread(text, 1, sizeof(text) - 1, file)] = 0;
 	fclose(file);
 	while ((at = strcasestr(at, "VMBUS\\{")) != NULL) {
-		at += strlen("VMBUS\\");
-		if (parse_guid(at, to))
+		const char *end;
+
+		at += strlen("VMBUS\\{");
+		end = read_guid(at, to);
+		if (end && *end == '}')
 			return true;
 	}
 	return false;

@@ -40,7 +40,8 @@ enum fuzz_op {
 	FUZZ_RAW,      /* a packet whose descriptor says anything: type, offset a, length b */
 	FUZZ_TOUCH,    /* other bytes into the pages of external data, at a */
 	FUZZ_ANSWER,   /* completes a request of the driver's: the a-th */
-	FUZZ_MANNERS,  /* what becomes of the driver's requests by itself: enum fuzz_manners */
+	FUZZ_MANNERS,  /* what becomes of the driver's next count - 1 requests, or of all, by
+			  itself: enum fuzz_manners */
 	FUZZ_PAUSE,    /* a while in which nothing is sent */
 	FUZZ_CLOSE,    /* a guest closes, a host rescinds */
 	FUZZ_OPEN,     /* a guest opens with rings of a pages, a host offers again */

@@ -33,7 +33,8 @@ struct host {
 	struct fuzz_peer peer;
 	struct fuzz_channel c;
 	uint32_t relid;
-	uint64_t simp, siefp; /* of processor 0 */
+	uint64_t simp,
+		siefp; /* of processor 0; atomic: the guest's end goes in a thread of its own */
 	bool offered, released, refuse, all_offers, ever_opened;
 	struct fuzz_setup setup;
 	struct host_gpadl gpadl[GPADLS];
@@ -53,8 +54,8 @@ static int set_synic(void *ctx, uint32_t vp, uint64_t message_page, uint64_t eve
 	struct host *h = ctx;
 
 	if (!vp) {
-		h->simp = message_page;
-		h->siefp = event_flag_page;
+		__atomic_store_n(&h->simp, message_page, __ATOMIC_RELEASE);
+		__atomic_store_n(&h->siefp, event_flag_page, __ATOMIC_RELEASE);
 	}
 	return 0;
 }
@@ -110,8 +111,11 @@ static void forget(void *ctx)
 /* The slot is free within a moment: the guest's own thread takes what is in it. */
 static void say(struct host *h, const uint8_t *bytes, uint32_t size)
 {
-	uint8_t *slot = h->peer.side.memory + h->simp + SINT * 256u;
+	uint64_t page = __atomic_load_n(&h->simp, __ATOMIC_ACQUIRE);
+	uint8_t *slot = h->peer.side.memory + page + SINT * 256u;
 
+	if (!page)
+		return; /* nobody listens any more */
 	while (__atomic_load_n((uint32_t *)(void *)slot, __ATOMIC_SEQ_CST)) {
 		__atomic_store_n(slot + 5, 1, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n((uint32_t *)(void *)slot, __ATOMIC_SEQ_CST))
@@ -137,8 +141,11 @@ static void say_words(struct host *h, uint32_t type, uint32_t size, const uint32
 static void signal_guest(void *peer, struct fuzz_channel *c)
 {
 	struct host *h = peer;
-	uint8_t *flags = h->peer.side.memory + h->siefp + SINT * 256u;
+	uint64_t page = __atomic_load_n(&h->siefp, __ATOMIC_ACQUIRE);
+	uint8_t *flags = h->peer.side.memory + page + SINT * 256u;
 
+	if (!page)
+		return;
 	__atomic_fetch_or(flags + h->relid / 8, 1u << h->relid % 8, __ATOMIC_SEQ_CST);
 	kmcl_guest_interrupt(h->peer.partition, 0);
 }
@@ -373,6 +380,26 @@ static void rescind(struct host *h)
 	memset(h->gpadl, 0, sizeof(h->gpadl));
 }
 
+/* A client asks on its own account: what it has to say now is heard, and answered, before the next
+ * step, so that an input does the same on a busy machine. */
+static void hear_out(struct host *h)
+{
+	const struct fuzz_shared *shared = h->peer.side.shared;
+	struct fuzz_patience patience;
+
+	patience_begin(&patience, shared);
+	for (int look = 0; look < LOOKS || !patience_ends(&patience); look++) {
+		uint64_t before = shared->answers + shared->packets;
+		bool asleep = others_sleep();
+
+		pump(h);
+		channel_pump(&h->peer.side, &h->c);
+		if (asleep && before == shared->answers + shared->packets)
+			break;
+		relax();
+	}
+}
+
 static void run_step(struct host *h, const struct fuzz_step *step)
 {
 	struct fuzz_patience patience;
@@ -412,10 +439,15 @@ static void run(struct fuzz_peer *p, const struct fuzz_input *in)
 		fuzz_die(p->side.shared, FUZZ_UNABLE,
 			 "the driver has not opened the channel that it was offered within %u s",
 			 FIRST_OPEN_S);
+	if (!in->count)
+		hear_out(h);
 	for (uint32_t i = 0; i < in->count; i++) {
 		p->side.shared->step = i;
 		run_step(h, &in->step[i]);
-		pump(h);
+		if (in->step[i].flags & FUZZ_HURRY)
+			pump(h);
+		else
+			hear_out(h);
 	}
 	h->refuse = false;
 	rescind(h);

@@ -262,7 +262,9 @@ static void print_step(const struct fuzz_step *s, enum kmcl_end end, FILE *to)
 			s->b & 0xffff);
 	if (s->op == FUZZ_EXTERNAL)
 		fprintf(to, ", the last %u bytes in guest pages", s->type);
-	if (s->op == FUZZ_MANNERS)
+	if (s->op == FUZZ_MANNERS && s->count > 1)
+		fprintf(to, " %s, %u of them", manners[s->a % FUZZ_MANNERS_COUNT], s->count - 1u);
+	else if (s->op == FUZZ_MANNERS)
 		fprintf(to, " %s", manners[s->a % FUZZ_MANNERS_COUNT]);
 	if (s->flags & FUZZ_LONG)
 		fprintf(to, ", repeated to %u bytes", s->a & 0x3fff);

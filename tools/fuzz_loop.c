@@ -45,7 +45,7 @@ struct loop {
 
 /* ---- findings ---- */
 
-/* Each once. True also when there are too many to tell them apart. */
+/* Each is told once. */
 static bool known(const struct loop *l, const char *name)
 {
 	for (uint32_t i = 0; i < l->findings; i++)
@@ -341,12 +341,12 @@ static bool choose_ending(struct loop *l, const struct fuzz_entry *e, uint32_t n
 		fuzz_decode(&l->other, e->bytes, e->size); /* its own, once more */
 		return true;
 	}
+	if (n > (e->leads ? l->corpus.leads : ENDINGS))
+		return false;
 	if (!e->leads) {
 		fuzz_corpus_choose(&l->corpus, &l->other);
-		return n <= ENDINGS;
+		return true;
 	}
-	if (n > l->corpus.leads)
-		return false;
 	other = &l->corpus.entry[l->corpus.lead[n - 1]];
 	fuzz_decode(&l->other, other->bytes, other->size);
 	return true;

@@ -71,7 +71,7 @@ static bool sleeps(int tasks, const char *task)
 	return at && !strncmp(at, ") S", 3);
 }
 
-static bool others_sleep(void)
+bool others_sleep(void)
 {
 	static DIR *tasks; /* of this process, which has one such waiter */
 	const struct dirent *e;

@@ -343,13 +343,18 @@ static void answer(struct fuzz_side *s, struct fuzz_channel *c, uint64_t id, con
 	send_packet(s, c, &p);
 }
 
+static enum fuzz_manners manners_now(const struct fuzz_channel *c)
+{
+	return c->willing ? c->manners : FUZZ_KEEPS_QUIET;
+}
+
 /* Who is to be answered has asked first, soon after the channel was opened or the last answer. */
 static void wait_for_request(struct fuzz_side *s, struct fuzz_channel *c)
 {
 	struct fuzz_patience patience;
 
 	patience_begin(&patience, s->shared);
-	while (c->open && !c->requests && !c->mute && c->manners == FUZZ_KEEPS_QUIET) {
+	while (c->open && !c->requests && !c->mute && manners_now(c) == FUZZ_KEEPS_QUIET) {
 		s->pump(s->peer);
 		channel_pump(s, c);
 		if (c->requests)
@@ -388,10 +393,12 @@ static void take_request(struct fuzz_side *s, struct fuzz_channel *c, uint8_t *p
 {
 	uint32_t offset = wire_get16(packet + 2) * 8u;
 	uint64_t id = wire_get64(packet + 8);
+	enum fuzz_manners manners = manners_now(c);
 
 	if (offset < 16 || offset > size)
 		return;
-	switch (c->manners) {
+	c->willing -= c->willing && c->willing != UINT32_MAX;
+	switch (manners) {
 	case FUZZ_ANSWERS:
 		answer(s, c, id, packet + offset, size - offset);
 		return;
@@ -452,6 +459,7 @@ void channel_begin(struct fuzz_channel *c)
 	c->asked = c->requests = 0;
 	c->tired = c->ended = c->mute = false;
 	c->manners = FUZZ_ANSWERS;
+	c->willing = UINT32_MAX;
 }
 
 static bool settled(const struct fuzz_channel *c)
@@ -485,6 +493,7 @@ void channel_settle(struct fuzz_side *s, struct fuzz_channel *c)
 static void take_manners(struct fuzz_channel *c, const struct fuzz_step *step)
 {
 	c->manners = (enum fuzz_manners)(step->a % FUZZ_MANNERS_COUNT);
+	c->willing = step->count > 1 ? step->count - 1u : UINT32_MAX;
 	fuzz_step_copy(&c->manner, step);
 }
 

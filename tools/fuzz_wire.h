@@ -78,6 +78,7 @@ struct fuzz_channel {
 	uint64_t request[FUZZ_OUTSTANDING]; /* ids of the driver's, that wait for FUZZ_ANSWER */
 	uint32_t requests;
 	enum fuzz_manners manners;
+	uint32_t willing; /* requests that it answers so; then it keeps quiet. UINT32_MAX: all */
 	struct fuzz_step manner; /* whose data FUZZ_ANSWERS_SO takes */
 };
 
@@ -104,6 +105,9 @@ void patience_begin(struct fuzz_patience *p, const struct fuzz_shared *shared);
 /** Nothing more will come: nobody in the process has had anything to do for a while, or it has
  *  lasted too long. */
 bool patience_ends(struct fuzz_patience *p);
+
+/** No other thread of the process has anything to do. */
+bool others_sleep(void);
 
 /** A moment: those for whom is waited have something to do. */
 void relax(void);

@@ -24,8 +24,8 @@ LOGIN, SETUP, CHECKSUM, TWICE, NEVER, LEAVE = 1, 2, 3, 0x5505, 0x6606, 0x7707
 FIRST, SECOND, THIRD, LAST = 0x1101, 0x2202, 0x3303, 0x4404
 SEND, ANSWER, MANNERS, ASK, QUIET = 0, 4, 5, 1, 2
 CLIENT_MAGIC, CLIENT_VERSION, EVENT = 0x4c434142, 0x0203, 0x0e57
-# In a plain build, in one with sanitizers: ASan's, which may meet its own marks first, and UBSan's.
-DIED = r'died of Segmentation fault|AddressSanitizer: |runtime error: '
+# In a plain build, and in those with sanitizers: each says it in its own way.
+DIED = r'died of Segmentation fault|(Address|Thread)Sanitizer: |runtime error: '
 
 
 def fuzz(*args):
@@ -101,6 +101,9 @@ class Fuzz(unittest.TestCase):
     def test_a_broken_rule_is_a_finding(self):
         path = self.write(session(request(TWICE)))
         self.finds(3, path, 'double-completion')
+        here = self.replay(3, path, '--no-fork')
+        self.assertIn('double-completion', here.stderr)
+        self.assertLess(here.returncode, 0, here)
         self.assertEqual(self.replay(3, path, '--ignore', 'double-completion').returncode, 0)
 
     def test_a_hang_is_a_finding(self):
@@ -142,7 +145,10 @@ class Fuzz(unittest.TestCase):
     def test_what_is_wrong_is_named(self):
         for words, part in (((), '--driver'), (('--driver', 'x.so', '--runs', 'many'), '--runs many'),
                             (('--client', 'x.so'), '--interface'),
-                            (('--driver', 'x.so', '--no-fork'), '--replay')):
+                            (('--driver', 'x.so', '--no-fork'), '--replay'),
+                            (('--driver', 'x.so', '--ignore', 'no-rule'), '--ignore no-rule'),
+                            (('--client', 'x.so', '--interface',
+                              '{6b1a5cd0-3b1f-4bb2-8f01-020304050608'), 'not a GUID')):
             result = fuzz(*words)
             self.assertEqual(result.returncode, 2, result)
             self.assertIn(part, result.stderr)
@@ -158,13 +164,16 @@ class Fuzz(unittest.TestCase):
             result = self.replay(0, garbage)
             self.assertEqual(result.returncode, 1)
             self.assertIn('no input of kmcl fuzz', result.stderr)
+        corpus = fuzz('--driver', BROKEN, '--runs', '1', '--corpus', garbage, '--found', self.found)
+        self.assertEqual(corpus.returncode, 1, corpus)
+        self.assertIn(garbage, corpus.stderr)
         client = self.write(b'', end=1)
         self.assertIn('--client', self.replay(0, client).stderr)
 
     def search(self, option, driver, seed):
         """From nothing, guided by coverage, to a crash that is small and happens again. What threads do
-        is not the seed's, so the time varies: at the times in docs/fuzzing.md, none in ten of a
-        hundred times what is allowed here."""
+        is not the seed's, so the time varies. Of ten seeds each, on two processors that 35 others
+        wanted too, none of these searches took longer than 33 s; more is in docs/fuzzing.md."""
         corpus = os.path.join(self.scratch, 'corpus')
         result = fuzz(option, driver, '--seconds', '240', '--seed', str(seed), '--found', self.found,
                       '--corpus', corpus, '--minimise', '3')
@@ -186,13 +195,13 @@ class Fuzz(unittest.TestCase):
         self.assertRegex(self.search('--driver', COVERED + ',bug=1', 3), DIED)
 
     def search_client(self):
-        self.assertRegex(self.search('--client', COVERED_CLIENT + ',bug=2', 3), DIED)
+        self.assertRegex(self.search('--client', COVERED_CLIENT + ',bug=1', 3), DIED + '|pool-overrun')
 
 
 if SEARCHES == 'yes':
     Fuzz.test_a_search_finds_a_length_that_is_believed = Fuzz.search_length
     Fuzz.test_a_search_finds_a_sequence = Fuzz.search_sequence
-    Fuzz.test_a_search_finds_a_use_after_free_in_a_client = Fuzz.search_client
+    Fuzz.test_a_search_finds_a_length_that_a_client_believes = Fuzz.search_client
 
 
 if __name__ == '__main__':
