@@ -278,18 +278,23 @@ static bool restrict_privileges_and_files(const char *socket, const char *contro
 
 /* ---- system calls ---- */
 
-static bool restrict_calls(void)
+static int allow(scmp_filter_ctx filter, const char *name)
+{
+	int number = seccomp_syscall_resolve_name(name);
+
+	/* Other machines have other names for some. */
+	return number < 0 ? 0 : seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
+}
+
+static bool restrict_calls(bool pairs)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int error = filter ? seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1) : -ENOMEM;
 
-	for (size_t i = 0; !error && i < sizeof(allowed) / sizeof(allowed[0]); i++) {
-		int number = seccomp_syscall_resolve_name(allowed[i]);
-
-		/* Other machines have other names for some. */
-		if (number >= 0)
-			error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
-	}
+	for (size_t i = 0; !error && i < sizeof(allowed) / sizeof(allowed[0]); i++)
+		error = allow(filter, allowed[i]);
+	if (!error && pairs)
+		error = allow(filter, "socketpair");
 	if (!error)
 		error = seccomp_load(filter);
 	seccomp_release(filter);
@@ -300,7 +305,7 @@ static bool restrict_calls(void)
 	return !error;
 }
 
-bool sandbox_enter(const char *socket, const char *control)
+bool sandbox_enter(const char *socket, const char *control, bool pairs)
 {
-	return restrict_privileges_and_files(socket, control) && restrict_calls();
+	return restrict_privileges_and_files(socket, control) && restrict_calls(pairs);
 }

@@ -10,10 +10,11 @@
  * thread that is there or comes. A kernel without Landlock is said; one without seccomp is an
  * error.
  *
- * @param socket where the host will listen
+ * @param socket where the host will listen; NULL: it does not
  * @param control where it answers kmcl stats, or NULL
+ * @param pairs it makes pairs of connected sockets, for drivers in other processes
  * @return false: said why
  */
-bool sandbox_enter(const char *socket, const char *control);
+bool sandbox_enter(const char *socket, const char *control, bool pairs);
 
 #endif

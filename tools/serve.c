@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* kmcl serve: server drivers for every guest that connects to a socket. */
+#include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,25 +10,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include <kmcl/user.h>
-
-#include "control.h"
-#include "kmcl.h"
 #include "sandbox.h"
-
-#define MOST_DRIVERS 16u
-
-struct serve {
-	const char *socket, *control_path, *specs[MOST_DRIVERS];
-	unsigned int count;
-	uint64_t timeout; /* seconds; 0: none */
-	bool sandbox;
-	struct kmcl_server_options options;
-	struct kmcl_partition_options bus;
-	struct capture_request capture;
-	kmcl_server *server;
-	struct control *control;
-};
+#include "serve.h"
 
 static const struct option options[] = {
 	{"socket", required_argument, NULL, 's'},
@@ -38,6 +23,10 @@ static const struct option options[] = {
 	{"timeout", required_argument, NULL, 't'},
 	{"any-user", no_argument, NULL, 'a'},
 	{"no-sandbox", no_argument, NULL, 'n'},
+	{"process-per-driver", no_argument, NULL, 'x'},
+	/* of a driver's process, by serve_apart.c alone */
+	{"feed", required_argument, NULL, 'f'},
+	{"place", required_argument, NULL, 'l'},
 	{"capture", required_argument, NULL, 'r'},
 	{0},
 };
@@ -73,6 +62,20 @@ static int take_limit(struct serve *s, int option)
 	}
 }
 
+static int take_place(struct serve *s, int option)
+{
+	uint64_t feed;
+
+	if (option == 'l')
+		return sscanf(optarg, "%" SCNu64 "/%" SCNu64, &s->driver, &s->drivers) == 2
+			       ? TOOL_OK
+			       : usage_error(&command_serve, "--place %s: not N/N", optarg);
+	if (take_number("--feed", 3, INT32_MAX, &feed))
+		return TOOL_USAGE;
+	s->feed = (int)feed;
+	return TOOL_OK;
+}
+
 static int take_option(struct serve *s, int option, char **argv)
 {
 	switch (option) {
@@ -93,6 +96,12 @@ static int take_option(struct serve *s, int option, char **argv)
 	case 'n':
 		s->sandbox = false;
 		return TOOL_OK;
+	case 'x':
+		s->apart = true;
+		return TOOL_OK;
+	case 'f':
+	case 'l':
+		return take_place(s, option);
 	case 'r':
 		return capture_take(&command_serve, optarg, &s->capture);
 	case 'g':
@@ -115,8 +124,11 @@ static int parse(struct serve *s, int argc, char **argv)
 		code = take_option(s, option, argv);
 	if (!code && optind < argc)
 		code = usage_error(&command_serve, "%s: not expected", argv[optind]);
-	if (!code && (!s->socket || !s->count))
+	if (!code && ((!s->socket && s->feed < 0) || !s->count))
 		code = usage_error(&command_serve, "needs --socket and --driver");
+	if (!code && s->apart && (s->control_path || s->capture.path[0]))
+		code = usage_error(&command_serve,
+				   "--process-per-driver: not with --control or --capture");
 	return code;
 }
 
@@ -142,7 +154,7 @@ static json_t *answer(void *ctx, const char *command, const json_t *request)
 
 /* ---- serving ---- */
 
-static bool failed(char *error)
+bool serve_failed(char *error)
 {
 	complain("%s", error ? error : "out of memory");
 	kmcl_free(error);
@@ -165,21 +177,20 @@ static bool prepare(struct serve *s)
 {
 	char *error;
 
-	allow_descriptors();
 	if (!capture_begin(&s->capture, &s->bus))
 		return false;
 	if (kmcl_server_create(s->socket, &s->options, &s->server, &error))
-		return failed(error);
+		return serve_failed(error);
 	for (unsigned int i = 0; i < s->count; i++)
 		if (kmcl_server_load(s->server, s->specs[i], &error))
-			return failed(error);
+			return serve_failed(error);
 	if (s->control_path) {
 		s->control = control_open(s->control_path, answer, s);
 		if (!s->control)
 			return false;
 	}
 	/* No thread of ours is outside the sandbox. */
-	return (!s->sandbox || sandbox_enter(s->socket, s->control_path)) &&
+	return (!s->sandbox || sandbox_enter(s->socket, s->control_path, false)) &&
 	       (!s->control || control_run(s->control));
 }
 
@@ -211,7 +222,7 @@ static bool serve(struct serve *s, const sigset_t *ends)
 	char *error;
 
 	if (good && kmcl_server_start(s->server, &error))
-		good = failed(error);
+		good = serve_failed(error);
 	if (good) {
 		printf("serving %s\n", s->socket);
 		fflush(stdout);
@@ -222,9 +233,17 @@ static bool serve(struct serve *s, const sigset_t *ends)
 	return capture_end(&s->capture) && good;
 }
 
+static bool serve_one_way(struct serve *s, const sigset_t *ends)
+{
+	allow_descriptors();
+	if (s->feed >= 0)
+		return !fcntl(s->feed, F_SETFD, FD_CLOEXEC) && serve_feed(s);
+	return s->apart ? serve_apart(s, ends) : serve(s, ends);
+}
+
 static int run_serve(int argc, char **argv)
 {
-	struct serve s = {.sandbox = true, .options = {.size = sizeof(s.options)}};
+	struct serve s = {.sandbox = true, .feed = -1, .options = {.size = sizeof(s.options)}};
 	sigset_t ends;
 	int code;
 
@@ -234,7 +253,7 @@ static int run_serve(int argc, char **argv)
 	if (code)
 		return code;
 	take_ends(&ends);
-	return serve(&s, &ends) ? TOOL_OK : TOOL_FAILED;
+	return serve_one_way(&s, &ends) ? TOOL_OK : TOOL_FAILED;
 }
 
 const struct subcommand command_serve = {
@@ -257,6 +276,10 @@ const struct subcommand command_serve = {
 		"  --dispatchers N      threads that move a guest's packets (one a processor)\n"
 		"  --timeout SECONDS    end after so long\n"
 		"  --any-user           let other users than ours and root connect, if they can\n"
+		"  --process-per-driver\n"
+		"                       each driver in a process of its own, and one for the\n"
+		"                       socket: a driver that crashes is started again, and no\n"
+		"                       other notices; not with --control or --capture\n"
 		"  --no-sandbox         keep files, privileges and system calls, for "
 		"debuggers\n" CAPTURE_HELP
 		"                  Of several guests the first to connect is recorded.\n"

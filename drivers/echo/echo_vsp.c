@@ -2,7 +2,7 @@
 /*
  * The echo server (VSP): DriverEntry, PnP and device control. One device for each bus, with as many
  * channels as the option channels= says (1); quota= bounds the requests of a channel that are
- * served at once (64).
+ * served at once (64); first= is how many instances are left to other servers of the bus (0).
  */
 #include "echo_vsp.h"
 
@@ -12,12 +12,13 @@ DRIVER_INITIALIZE DriverEntry;
 
 static ULONG ChannelOption = 1;
 static ULONG QuotaOption = ECHO_DEFAULT_QUOTA;
+static ULONG FirstOption;
 
 static NTSTATUS ReadOptions(PUNICODE_STRING RegistryPath)
 {
 	const ULONG flags = RTL_QUERY_REGISTRY_DIRECT | RTL_QUERY_REGISTRY_TYPECHECK;
 	const ULONG number = REG_DWORD << RTL_QUERY_REGISTRY_TYPECHECK_SHIFT;
-	ULONG channels = 1, quota = ECHO_DEFAULT_QUOTA;
+	ULONG channels = 1, quota = ECHO_DEFAULT_QUOTA, first = 0;
 	RTL_QUERY_REGISTRY_TABLE table[] = {
 		{.Flags = RTL_QUERY_REGISTRY_SUBKEY, .Name = (PWSTR)L"Parameters"},
 		{.Flags = flags,
@@ -28,6 +29,10 @@ static NTSTATUS ReadOptions(PUNICODE_STRING RegistryPath)
 		 .Name = (PWSTR)L"quota",
 		 .EntryContext = &quota,
 		 .DefaultType = number},
+		{.Flags = flags,
+		 .Name = (PWSTR)L"first",
+		 .EntryContext = &first,
+		 .DefaultType = number},
 		{0},
 	};
 	NTSTATUS status = RtlQueryRegistryValues(RTL_REGISTRY_ABSOLUTE, RegistryPath->Buffer, table,
@@ -35,17 +40,19 @@ static NTSTATUS ReadOptions(PUNICODE_STRING RegistryPath)
 
 	if (!NT_SUCCESS(status)) {
 		DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL,
-			   "channels= and quota= are numbers\n");
+			   "channels=, quota= and first= are numbers\n");
 		return status;
 	}
-	if (!channels || channels > ECHO_MAXIMUM_CHANNELS || !quota || quota > ECHO_MAXIMUM_QUOTA) {
+	if (!channels || channels > ECHO_MAXIMUM_CHANNELS || !quota || quota > ECHO_MAXIMUM_QUOTA ||
+	    first > ECHO_MAXIMUM_CHANNELS) {
 		DbgPrintEx(DPFLTR_IHVDRIVER_ID, DPFLTR_ERROR_LEVEL,
-			   "channels= is 1 to %u, quota= is 1 to %u\n", ECHO_MAXIMUM_CHANNELS,
-			   ECHO_MAXIMUM_QUOTA);
+			   "channels= is 1 to %u, quota= is 1 to %u, first= is 0 to %u\n",
+			   ECHO_MAXIMUM_CHANNELS, ECHO_MAXIMUM_QUOTA, ECHO_MAXIMUM_CHANNELS);
 		return STATUS_INVALID_PARAMETER;
 	}
 	ChannelOption = channels;
 	QuotaOption = quota;
+	FirstOption = first;
 	return STATUS_SUCCESS;
 }
 
@@ -107,7 +114,7 @@ static NTSTATUS EchoAddDevice(PDRIVER_OBJECT DriverObject, PDEVICE_OBJECT Physic
 	ExInitializeRundownProtection(&device->Requests);
 	for (ULONG i = 0; i < ChannelOption && NT_SUCCESS(status); i++) {
 		device->ChannelCount++;
-		status = EchoChannelCreate(device, &device->Channels[i], i);
+		status = EchoChannelCreate(device, &device->Channels[i], FirstOption + i);
 	}
 	if (NT_SUCCESS(status)) {
 		device->Lower = IoAttachDeviceToDeviceStack(object, PhysicalDeviceObject);

@@ -46,6 +46,28 @@ int kmcl_server_start(kmcl_server *server, char **error);
  *  Blocks until all that is done. NULL: nothing. */
 void kmcl_server_destroy(kmcl_server *server);
 
+/*
+ * Drivers in processes of their own, one each. The process that serves the socket loads none; it
+ * calls kmcl_server_expect() before kmcl_server_start(), and kmcl_server_attach() whenever the
+ * process of a driver has come. A driver's process serves a feed: one end of a socket pair
+ * (AF_UNIX, SOCK_SEQPACKET), whose other end is given to kmcl_server_attach(). A guest sees one bus
+ * with the offers of all. If the process of a driver ends, its channels are withdrawn, the others
+ * go on, and another process can take its place.
+ */
+/** `drivers` (up to 16) are in processes of their own. -EBUSY: one was loaded, or the server runs;
+ *  -EINVAL. */
+int kmcl_server_expect(kmcl_server *server, uint32_t drivers);
+/** The process of that driver (from 0) is there, in place of one before. Takes `feed` over, also on
+ *  failure. -EINVAL: not expected. */
+int kmcl_server_attach(kmcl_server *server, uint32_t driver, int feed);
+/** The server of a driver's process: the one of that number out of `drivers`, which decides on its
+ *  channel ids. kmcl_server_start() sends one packet on the feed, to be taken before the other end
+ *  is attached. The feed is over when it hangs up. Takes `feed` over, also on failure. Errors as of
+ *  kmcl_server_create(). */
+int kmcl_server_create_fed(int feed, uint32_t driver, uint32_t drivers,
+			   const struct kmcl_server_options *options, kmcl_server **server,
+			   char **error);
+
 /** Guests that are connected now. */
 unsigned int kmcl_server_guests(kmcl_server *server);
 /** Calls `each` for every guest's partition, which exists until it returns. `guest` counts

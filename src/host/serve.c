@@ -2,6 +2,9 @@
 /*
  * A host that serves a socket. Drivers are loaded once; each guest that connects is a partition,
  * for which every driver gets a device. One thread accepts, and buries connections that are over.
+ *
+ * Drivers may be in processes of their own. Then the host that serves the socket has none, and each
+ * process serves a feed: a socket on which it is handed a connection for each guest.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,6 +22,8 @@
 #include "kmcl/user.h"
 #include "partition/internal.h"
 #include "partition/user.h"
+#include "partition/user_wire.h"
+#include "vmbus/bridge.h"
 
 #define MOST_GUESTS   64u
 #define MOST_DRIVERS  16u
@@ -59,6 +64,10 @@ struct kmcl_server {
 	struct guest *guests;
 	unsigned int count, accepted;
 	struct stat socket; /* what we put at the path */
+	bool fed;           /* `listener` is a feed */
+	bool feed_over;
+	uint32_t drivers;        /* in processes of their own */
+	int feeds[MOST_DRIVERS]; /* to them, -1: not there; under the lock */
 };
 
 static void wake(kmcl_server *server)
@@ -153,6 +162,41 @@ static void gone(void *owner)
 	wake(server);
 }
 
+/* ---- drivers' processes ---- */
+
+static int feed_guest(kmcl_server *server, uint32_t driver, int fd)
+{
+	struct user_packet p;
+	int error;
+
+	user_packet_init(&p, USER_FEED_GUEST, USER_FEED_SIZE);
+	p.fds[0] = fd;
+	p.fd_count = 1;
+	error = server->feeds[driver] < 0 ? -ENOENT : user_send(server->feeds[driver], &p);
+	if (error == -EPIPE) {
+		close(server->feeds[driver]);
+		server->feeds[driver] = -1;
+	}
+	return error;
+}
+
+static int connect_driver(void *owner, uint32_t driver)
+{
+	struct guest *g = owner;
+	int pair[2], error;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+		return -EAGAIN;
+	pthread_mutex_lock(&g->server->lock);
+	error = feed_guest(g->server, driver, pair[1]);
+	pthread_mutex_unlock(&g->server->lock);
+	close(pair[1]);
+	if (!error)
+		return pair[0];
+	close(pair[0]);
+	return error;
+}
+
 /* ---- accepting ---- */
 
 static bool may_connect(const kmcl_server *server, int fd)
@@ -186,6 +230,11 @@ static void receive_guest(kmcl_server *server, int fd)
 	}
 	g->server = server;
 	g->number = ++server->accepted;
+	if (server->drivers) {
+		options.relay.parts = server->drivers;
+		options.relay.connect = connect_driver;
+		options.relay.owner = g;
+	}
 	if (user_host_serve(fd, &options, &g->connection)) {
 		kmcl_log(KMCL_LOG_ERROR, SUBSYSTEM, 0, 0, "guest %u: out of resources", g->number);
 		free(g);
@@ -208,16 +257,39 @@ static void accept_later(kmcl_server *server, int error)
 	poll(&pfd, 1, OUT_OF_FDS_MS);
 }
 
+/* Who feeds us has looked who it is. */
+static int take_from_feed(kmcl_server *server)
+{
+	struct user_packet p;
+	const char *why;
+
+	switch (user_receive(server->listener, &p, &why)) {
+	case USER_RECEIVED:
+		if (user_op(&p) == USER_FEED_GUEST && p.fd_count == 1)
+			return p.fds[0];
+		user_close_fds(&p);
+		return -1;
+	case USER_HUNG_UP:
+		server->feed_over = true;
+		return -1;
+	case USER_NOTHING:
+	case USER_BAD:
+		break;
+	}
+	return -1;
+}
+
 static void accept_guest(kmcl_server *server)
 {
-	int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = server->fed ? take_from_feed(server)
+			     : accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0) {
-		if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+		if (!server->fed && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
 			accept_later(server, errno);
 		return;
 	}
-	if (!may_connect(server, fd)) {
+	if (!server->fed && !may_connect(server, fd)) {
 		close(fd);
 	} else if (server->count >= server->options.guests) {
 		KMCL_LOG_PEER(KMCL_LOG_WARNING, SUBSYSTEM, 0, 0, "more than %u guests",
@@ -257,8 +329,9 @@ static void *accept_guests(void *arg)
 	kmcl_server *server = arg;
 
 	while (!atomic_load(&server->stop)) {
-		struct pollfd fds[2] = {{.fd = server->listener, .events = POLLIN},
-					{.fd = server->wake, .events = POLLIN}};
+		struct pollfd fds[2] = {
+			{.fd = server->feed_over ? -1 : server->listener, .events = POLLIN},
+			{.fd = server->wake, .events = POLLIN}};
 		uint64_t count;
 
 		if (poll(fds, 2, -1) < 0)
@@ -327,11 +400,9 @@ static int check_path(const char *path)
 	return lstat(path, &there) || S_ISSOCK(there.st_mode) ? 0 : -EEXIST;
 }
 
-int kmcl_server_create(const char *path, const struct kmcl_server_options *options,
-		       kmcl_server **result, char **error)
+static int new_server(const struct kmcl_server_options *options, kmcl_server **result, char **error)
 {
 	kmcl_server *server = calloc(1, sizeof(*server));
-	int code;
 
 	*result = NULL;
 	if (error)
@@ -339,8 +410,22 @@ int kmcl_server_create(const char *path, const struct kmcl_server_options *optio
 	if (!server)
 		return -ENOMEM;
 	server->listener = server->wake = -1;
+	for (unsigned int i = 0; i < MOST_DRIVERS; i++)
+		server->feeds[i] = -1;
 	pthread_mutex_init(&server->lock, NULL);
-	code = take_options(server, options);
+	*result = server;
+	return take_options(server, options);
+}
+
+int kmcl_server_create(const char *path, const struct kmcl_server_options *options,
+		       kmcl_server **result, char **error)
+{
+	kmcl_server *server;
+	int code = new_server(options, &server, error);
+
+	*result = NULL;
+	if (!server)
+		return code;
 	if (!code)
 		code = set_path(server, path);
 	if (!code)
@@ -356,6 +441,75 @@ int kmcl_server_create(const char *path, const struct kmcl_server_options *optio
 	return 0;
 }
 
+/* Part of a host: its offers have the channel ids that are this driver's, whatever else there is.
+ */
+static void take_range(kmcl_server *server, uint32_t driver, uint32_t drivers)
+{
+	struct vmbus_bridge_range range = vmbus_bridge_range(driver, drivers);
+	uint32_t *channels = &server->part.limits.channels;
+
+	server->part.first_channel = range.first;
+	server->part.channel_range = range.count;
+	if (!*channels || *channels > range.count)
+		*channels = range.count;
+}
+
+int kmcl_server_create_fed(int feed, uint32_t driver, uint32_t drivers,
+			   const struct kmcl_server_options *options, kmcl_server **result,
+			   char **error)
+{
+	kmcl_server *server;
+	int code = new_server(options, &server, error);
+
+	*result = NULL;
+	if (!server) {
+		close(feed);
+		return code;
+	}
+	server->fed = true;
+	server->listener = feed;
+	server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!code && server->wake < 0)
+		code = -errno;
+	if (!code && (!drivers || drivers > MOST_DRIVERS || driver >= drivers))
+		code = -EINVAL;
+	if (code) {
+		kmcl_server_destroy(server);
+		return give_error(error, code, sentence("cannot serve: %s", strerror(-code)));
+	}
+	take_range(server, driver, drivers);
+	*result = server;
+	return 0;
+}
+
+int kmcl_server_expect(kmcl_server *server, uint32_t drivers)
+{
+	if (server->running || server->image_count)
+		return -EBUSY;
+	if (!drivers || drivers > MOST_DRIVERS || server->fed)
+		return -EINVAL;
+	server->drivers = drivers;
+	/* no channel is served here */
+	server->part.server_dispatchers = 1;
+	return 0;
+}
+
+int kmcl_server_attach(kmcl_server *server, uint32_t driver, int feed)
+{
+	if (driver >= server->drivers) {
+		close(feed);
+		return -EINVAL;
+	}
+	pthread_mutex_lock(&server->lock);
+	if (server->feeds[driver] >= 0)
+		close(server->feeds[driver]);
+	server->feeds[driver] = feed;
+	for (struct guest *g = server->guests; g; g = g->next)
+		user_host_drivers_changed(g->connection);
+	pthread_mutex_unlock(&server->lock);
+	return 0;
+}
+
 int kmcl_server_load(kmcl_server *server, const char *text, char **error)
 {
 	struct nt_driver_config config = {0};
@@ -366,7 +520,7 @@ int kmcl_server_load(kmcl_server *server, const char *text, char **error)
 
 	if (error)
 		*error = NULL;
-	if (server->running || server->image_count == MOST_DRIVERS)
+	if (server->running || server->drivers || server->image_count == MOST_DRIVERS)
 		return give_error(error, server->running ? -EBUSY : -E2BIG,
 				  sentence("%s: too late, or too many drivers", text));
 	code = host_spec_parse(text, &spec, &why);
@@ -382,6 +536,15 @@ int kmcl_server_load(kmcl_server *server, const char *text, char **error)
 	return code ? give_error(error, code, why) : 0;
 }
 
+/* If nobody listens any more, the feed is over, which is seen elsewhere. */
+static void say_ready(kmcl_server *server)
+{
+	struct user_packet p;
+
+	user_packet_init(&p, USER_FEED_READY, USER_FEED_SIZE);
+	user_send(server->listener, &p);
+}
+
 int kmcl_server_start(kmcl_server *server, char **error)
 {
 	int code = 0;
@@ -390,15 +553,18 @@ int kmcl_server_start(kmcl_server *server, char **error)
 		*error = NULL;
 	if (server->running)
 		return give_error(error, -EBUSY, sentence("the server runs"));
-	if (rename(server->temporary, server->address.sun_path))
+	if (!server->fed && rename(server->temporary, server->address.sun_path))
 		code = -errno;
 	else
 		code = part_thread_create(&server->thread, accept_guests, server, "kmcl-serve");
 	server->running = !code;
-	return code ? give_error(error, code,
-				 sentence("%s: cannot serve: %s", server->address.sun_path,
-					  strerror(-code)))
-		    : 0;
+	if (code)
+		return give_error(error, code,
+				  sentence("%s: cannot serve: %s", server->address.sun_path,
+					   strerror(-code)));
+	if (server->fed)
+		say_ready(server);
+	return 0;
 }
 
 static void end_guests(kmcl_server *server)
@@ -445,6 +611,9 @@ void kmcl_server_destroy(kmcl_server *server)
 	end_guests(server);
 	while (server->image_count)
 		nt_driver_unload(server->images[--server->image_count].nt);
+	for (unsigned int i = 0; i < MOST_DRIVERS; i++)
+		if (server->feeds[i] >= 0)
+			close(server->feeds[i]);
 	if (server->wake >= 0)
 		close(server->wake);
 	pthread_mutex_destroy(&server->lock);

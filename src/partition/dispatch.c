@@ -146,16 +146,26 @@ static void ring(struct part_dispatcher *d, uint32_t channel, bool signal)
 	}
 }
 
+static void take_word(struct part_dispatcher *d, struct hv_flags *flags, uint32_t word, bool signal)
+{
+	uint64_t bits = hv_flags_take(flags, word);
+
+	while (bits) {
+		ring(d, word * 64 + (uint32_t)__builtin_ctzll(bits), signal);
+		bits &= bits - 1;
+	}
+}
+
 static void take_channel_flags(struct part_dispatcher *d, struct hv_flags *flags, bool signal)
 {
-	for (uint32_t word = 0; word < HV_FLAG_WORDS; word++) {
-		uint64_t bits = hv_flags_take(flags, word);
+	for (uint32_t word = 0; word < HV_FLAG_WORDS; word++)
+		take_word(d, flags, word, signal);
+}
 
-		while (bits) {
-			ring(d, word * 64 + (uint32_t)__builtin_ctzll(bits), signal);
-			bits &= bits - 1;
-		}
-	}
+static void take_shared_flags(struct part_dispatcher *d, struct hv_flags *shared)
+{
+	for (uint32_t word = d->first_word; word < d->end_word; word++)
+		take_word(d, shared, word, true);
 }
 
 static void take_flags(struct part_dispatcher *d)
@@ -170,7 +180,7 @@ static void take_flags(struct part_dispatcher *d)
 	if (redirected)
 		take_channel_flags(d, redirected, true);
 	if (look)
-		take_channel_flags(d, shared, true);
+		take_shared_flags(d, shared);
 }
 
 static void attach(struct part_dispatcher *d, struct part_port *port)
@@ -425,6 +435,8 @@ int part_dispatcher_start(struct part_dispatcher *d, const struct part_dispatch_
 	d->map = options->map;
 	d->partition = options->partition;
 	d->flags = options->flags;
+	d->first_word = options->first_word;
+	d->end_word = options->end_word ? options->end_word : HV_FLAG_WORDS;
 	d->poll_max = longest_poll(options->poll_ns);
 	d->adaptive = options->poll_ns <= 0;
 	d->poll_ns = options->poll_ns > 0 ? d->poll_max : d->poll_max / 2;

@@ -31,8 +31,9 @@ struct part_dispatcher {
 	_Atomic(struct hv_flags *) redirected;
 	/* [a] flag 0 means: look here; below version 2.4 */
 	_Atomic(struct hv_flags *) shared;
-	atomic_bool stop;        /* [a] */
-	_Atomic uint64_t strays; /* [a] flags of channels that nobody has */
+	uint32_t first_word, end_word; /* of them, those that are this end's */
+	atomic_bool stop;              /* [a] */
+	_Atomic uint64_t strays;       /* [a] flags of channels that nobody has */
 
 	pthread_mutex_t lock;
 	pthread_cond_t detached;
@@ -72,7 +73,8 @@ struct part_dispatch_options {
 	const struct part_ear *ear;
 	void (*hear)(void *transport, uint32_t dispatcher);
 	void *transport;
-	int64_t poll_ns; /**< as in struct part_options */
+	int64_t poll_ns;               /**< as in struct part_options */
+	uint32_t first_word, end_word; /**< of the shared flags, those that are this end's */
 };
 
 int part_dispatcher_start(struct part_dispatcher *d, const struct part_dispatch_options *options);

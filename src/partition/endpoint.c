@@ -83,6 +83,14 @@ static void find_ear(struct part_endpoint *ep, struct part_dispatch_options *opt
 	}
 }
 
+void part_own_flags(const struct part *part, uint32_t *first_word, uint32_t *end_word)
+{
+	const struct part_options *o = &part->options;
+
+	*first_word = o->first_channel / 64;
+	*end_word = (o->first_channel + o->channel_range) / 64;
+}
+
 int endpoint_start_dispatchers(struct part_endpoint *ep, uint32_t count,
 			       struct hv_flags *const *flags)
 {
@@ -104,6 +112,8 @@ int endpoint_start_dispatchers(struct part_endpoint *ep, uint32_t count,
 		};
 
 		find_ear(ep, &options);
+		if (ep->server)
+			part_own_flags(ep->part, &options.first_word, &options.end_word);
 		error = part_dispatcher_start(&ep->dispatchers[options.index], &options);
 		if (!error)
 			ep->dispatcher_count++;

@@ -76,6 +76,19 @@ void capture_tap_end(struct part_endpoint *ep);
 struct server_end;
 struct client_end;
 
+/* Who has the channels where they are in other processes: asked in place of devices (user_relay.c).
+ * All of it under the endpoint's lock. */
+struct part_relay_ops {
+	/* As vmbus_bridge_action(). */
+	bool (*action)(void *relay, const struct vmbus_server_action *a);
+	/* After the server's actions. True: there may be more of them. */
+	bool (*turn)(void *relay);
+	void (*reset)(void *relay);
+	bool (*at_rest)(void *relay);
+	/* Guests' messages are left where they are. */
+	bool (*congested)(void *relay);
+};
+
 struct part_endpoint {
 	struct part *part;
 	bool server;
@@ -107,6 +120,8 @@ struct part_endpoint {
 	atomic_bool stop;
 	struct server_end *srv;
 	struct client_end *cli;
+	const struct part_relay_ops *relay_ops;
+	void *relay; /* NULL: none */
 	struct capture_tap tap;
 };
 
@@ -127,6 +142,8 @@ int part_loopback_assemble(const struct part_options *options, struct part **par
 
 /* ---- endpoint.c ---- */
 void endpoint_init(struct part_endpoint *ep, struct part *part, bool server);
+/* Words of flags that the host's end takes of what guests set. */
+void part_own_flags(const struct part *part, uint32_t *first_word, uint32_t *end_word);
 /* After the threads of both ends have ended: each end raises the other's lines. */
 void endpoint_destroy(struct part_endpoint *ep);
 int endpoint_start_dispatchers(struct part_endpoint *ep, uint32_t count,

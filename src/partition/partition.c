@@ -55,6 +55,10 @@ static int complete_options(struct part_options *o)
 	o->posted_messages = or_default(o->posted_messages, DEFAULT_POSTED, HV_MACHINE_MESSAGES);
 	o->outgoing_packets = or_default(o->outgoing_packets, DEFAULT_OUTGOING, MOST_OUTGOING);
 	o->incoming_packets = or_default(o->incoming_packets, MOST_INCOMING, MOST_INCOMING);
+	if (!o->channel_range) {
+		o->first_channel = 1;
+		o->channel_range = VMBUS_MAX_CHANNEL;
+	}
 	return mmio_complete_options(o);
 }
 

@@ -51,6 +51,9 @@ struct part_options {
 	uint32_t posted_messages;  /**< the guest's, not taken by the host, default 32, most 256 */
 	uint32_t outgoing_packets; /**< of a channel, uncompleted, default 1024, most 65536 */
 	uint32_t incoming_packets; /**< of a channel, uncompleted, default and most 256 */
+	/** A host that serves with others, each in a process of its own: its channel ids, in whole
+	 *  words of flags but for id 0. Flags outside are others' and stay. 0: all are its own. */
+	uint32_t first_channel, channel_range;
 	struct vmbus_server_limits limits;
 	struct part_capture *capture; /**< records from the first message on (partition/capture.h);
 					 NULL: nothing */

@@ -319,7 +319,7 @@ static bool page_usable(struct part_endpoint *ep, uint64_t gpa)
 	return !gpa || (!(gpa % PART_PAGE_SIZE) && part_memory_at(ep, gpa, PART_PAGE_SIZE));
 }
 
-static bool pages_usable(struct part_endpoint *ep, const struct vmbus_server_action *a)
+bool server_pages_usable(struct part_endpoint *ep, const struct vmbus_server_action *a)
 {
 	return page_usable(ep, a->connect.interrupt_page) &&
 	       page_usable(ep, a->connect.monitor_parent_to_child) &&
@@ -334,7 +334,7 @@ static void use_monitor_page(struct part_endpoint *ep, uint64_t gpa)
 
 static bool connect(struct part_endpoint *ep, const struct vmbus_server_action *a)
 {
-	if (!pages_usable(ep, a))
+	if (!server_pages_usable(ep, a))
 		return false;
 	use_monitor_page(ep, a->connect.monitor_child_to_parent);
 	if (a->connect.version < VMBUS_V2_4 && a->connect.interrupt_page) {
@@ -354,7 +354,7 @@ static void disconnect(struct part_endpoint *ep)
 
 static bool replace_monitor(struct part_endpoint *ep, const struct vmbus_server_action *a)
 {
-	if (!pages_usable(ep, a))
+	if (!server_pages_usable(ep, a))
 		return false;
 	use_monitor_page(ep, a->connect.monitor_child_to_parent);
 	return true;
@@ -375,6 +375,8 @@ static bool carry_out(struct part_endpoint *ep, const struct vmbus_server_action
 	struct vmbus_server *s = ep->srv->s;
 	struct part_server_channel *ch = a->device;
 
+	if (ep->relay && a->type != VMBUS_SERVER_POST && a->type != VMBUS_SERVER_HVSOCK)
+		return ep->relay_ops->action(ep->relay, a);
 	switch (a->type) {
 	case VMBUS_SERVER_POST:
 		return post(ep, a);
@@ -412,7 +414,7 @@ static bool carry_out(struct part_endpoint *ep, const struct vmbus_server_action
 	return true;
 }
 
-void server_carry_out_actions(struct part_endpoint *ep)
+static void carry_out_all(struct part_endpoint *ep)
 {
 	struct server_end *se = ep->srv;
 
@@ -424,6 +426,13 @@ void server_carry_out_actions(struct part_endpoint *ep)
 		if (se->action_held)
 			return;
 	}
+}
+
+void server_carry_out_actions(struct part_endpoint *ep)
+{
+	do
+		carry_out_all(ep);
+	while (ep->relay && ep->relay_ops->turn(ep->relay));
 }
 
 /* ---- the message thread ---- */
@@ -479,7 +488,8 @@ static bool receive(struct part_endpoint *ep)
 	struct hv_message m;
 
 	/* What a guest can make us hold is bounded by its having to take what it caused. */
-	if (se->outgoing.head || se->action_held)
+	if (se->outgoing.head || se->action_held ||
+	    (ep->relay && ep->relay_ops->congested(ep->relay)))
 		return false;
 	if (vmbus_server_receive_deferred(se->s)) {
 		server_carry_out_actions(ep);
@@ -537,12 +547,15 @@ static void reset(struct part_endpoint *ep)
 	if (ep->host->take_reset(ep->transport)) {
 		vmbus_server_reset(se->s);
 		outgoing_clear(&se->outgoing);
-		se->action_held = false; /* only a message is ever held */
+		/* a message, or the end of a connection that this one does away with */
+		se->action_held = false;
+		if (ep->relay)
+			ep->relay_ops->reset(ep->relay);
 		abandon_opens(se);
 		se->resetting = true;
 		server_carry_out_actions(ep);
 	}
-	if (se->resetting && all_let_go(se)) {
+	if (se->resetting && all_let_go(se) && (!ep->relay || ep->relay_ops->at_rest(ep->relay))) {
 		se->resetting = false;
 		ep->host->reset_done(ep->transport);
 	}
@@ -743,6 +756,7 @@ void server_end_config(const struct part *part, struct vmbus_server_config *conf
 		.vp_count = o->vps,
 		.vtl = o->vtl,
 		.redirect_sint = o->redirect_sint,
+		.first_channel_id = o->first_channel,
 		.monitor_parent_to_child = part->monitor_gpa,
 		.monitor_child_to_parent =
 			part->monitor_gpa ? part->monitor_gpa + PART_PAGE_SIZE : 0,

@@ -69,6 +69,8 @@ struct server_end {
 
 /* ---- server_end.c ---- */
 void server_carry_out_actions(struct part_endpoint *ep);
+/* The pages that a contact names lie in the guest's memory. */
+bool server_pages_usable(struct part_endpoint *ep, const struct vmbus_server_action *a);
 void server_end_config(const struct part *part, struct vmbus_server_config *config);
 /* With a server that was restored; takes it over. */
 int server_end_start_with(struct part_endpoint *ep, struct vmbus_server *s);

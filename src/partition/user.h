@@ -17,6 +17,18 @@
 
 struct user_host;
 
+/** Where the drivers are, if they are in processes of their own: each is a host of vmbus-user with
+ * a range of channel ids (vmbus_bridge_range()), to which this one is a guest for each guest. */
+struct user_relay_options {
+	uint32_t parts; /**< 0: the drivers are here */
+	/** A connection to that driver's process for a guest, SOCK_SEQPACKET and non-blocking;
+	 *  -EAGAIN: it takes none now,
+	 *  another: it is not there until user_host_drivers_changed(). Any thread of the
+	 * connection's. */
+	int (*connect)(void *owner, uint32_t part);
+	void *owner;
+};
+
 struct user_host_options {
 	struct part_options part;  /**< of each partition; processors come from the guest */
 	uint64_t memory_limit;     /**< bytes that a guest may show us; 0: 64 GiB */
@@ -31,6 +43,7 @@ struct user_host_options {
 	/** The last call for this connection, whatever became of it: `owner` is free. */
 	void (*gone)(void *owner);
 	void *owner;
+	struct user_relay_options relay;
 };
 
 /** Serves a connected socket, which it takes over, also on failure. */
@@ -38,6 +51,8 @@ int user_host_serve(int fd, const struct user_host_options *options, struct user
 /** Ends the connection in order: offers are withdrawn by `left`, then the socket is closed. Returns
  *  at once; `gone` follows. */
 void user_host_end(struct user_host *host);
+/** The process of a driver has come: it is connected to. Any thread, until user_host_join(). */
+void user_host_drivers_changed(struct user_host *host);
 /** After `gone`. Waits for the thread. */
 void user_host_join(struct user_host *host);
 

@@ -54,7 +54,7 @@ void user_flags_unbind(struct user_flags *f, uint32_t connection_id)
 			unlink_place(f, (uint16_t)i);
 }
 
-static void ring_channels(struct user_flags *f, uint32_t flag, struct hv_machine *m)
+void user_flags_ring(struct user_flags *f, uint32_t flag, struct hv_machine *m)
 {
 	unsigned int moves;
 
@@ -72,10 +72,10 @@ void user_flags_take(struct user_flags *f, struct hv_flags *signals, struct hv_m
 {
 	uint32_t words = atomic_load(&f->words);
 
-	for (uint32_t word = 0; word < words; word++) {
+	for (uint32_t word = f->first_word; word < words; word++) {
 		uint64_t bits = hv_flags_take(signals, word);
 
 		for (; bits; bits &= bits - 1)
-			ring_channels(f, word * 64 + (uint32_t)__builtin_ctzll(bits), m);
+			user_flags_ring(f, word * 64 + (uint32_t)__builtin_ctzll(bits), m);
 	}
 }

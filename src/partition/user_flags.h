@@ -15,7 +15,8 @@
 
 struct user_flags {
 	atomic_uint moves;
-	atomic_uint words; /* of a guest's flags, that any channel ever had */
+	uint32_t first_word; /* those below are another process's */
+	atomic_uint words;   /* of a guest's flags, that any channel ever had */
 	_Atomic uint16_t head[HV_EVENT_FLAGS];
 	struct {
 		_Atomic uint16_t next, dispatcher;
@@ -33,6 +34,8 @@ void user_flags_bind(struct user_flags *f, uint32_t channel, uint32_t dispatcher
 /** Another flag for a bound channel; several may have one. Anything else changes nothing. */
 void user_flags_choose(struct user_flags *f, uint32_t channel, uint32_t flag);
 void user_flags_unbind(struct user_flags *f, uint32_t connection_id);
+/** Rings the doorbells of the channels that the flag means. */
+void user_flags_ring(struct user_flags *f, uint32_t flag, struct hv_machine *m);
 /** Takes what a VP of the guest's has set and rings the doorbells of the channels meant. */
 void user_flags_take(struct user_flags *f, struct hv_flags *signals, struct hv_machine *m);
 

@@ -27,6 +27,7 @@
 #include "partition/ringer.h"
 #include "partition/user.h"
 #include "partition/user_flags.h"
+#include "partition/user_relay.h"
 #include "partition/user_wire.h"
 #include "vmbus/wire.h"
 
@@ -55,9 +56,11 @@ struct user_host {
 	struct part_ear ear[PART_MAX_DISPATCHERS]; /* of `ears` dispatchers, or the hearer's */
 	uint32_t ears;                             /* 0: there is a hearer */
 	atomic_bool end;                           /* asked to end in order */
+	atomic_bool drivers_changed;
 
 	struct user_vp vp[USER_VPS_MAX];
 	uint64_t memory;
+	struct user_relay *relay; /* to where the drivers are, if not here */
 
 	/* The socket's thread alone. */
 	struct user_packet in, answer;
@@ -193,10 +196,31 @@ static void flooded(void *transport)
 
 /* ---- hearing the guest ---- */
 
+/* Flag 0 is in the words of one process, so the others look whether the interrupt page means them.
+ */
+static void hear_shared(struct user_host *h)
+{
+	struct hv_flags *page =
+		(struct hv_flags *)(void *)atomic_load(&h->part->server.interrupt_page);
+	uint32_t word, end;
+
+	if (!page || h->part->options.channel_range == VMBUS_MAX_CHANNEL)
+		return;
+	page += PART_INTERRUPT_TO_HOST / sizeof(*page);
+	part_own_flags(h->part, &word, &end);
+	while (word < end && !atomic_load(&page->word[word]))
+		word++;
+	if (word < end)
+		user_flags_ring(&h->flags, 0, &h->machine);
+}
+
+/* Where other processes listen to the same bitmap each takes its own words of it. */
 static void hear_vp(struct user_host *h, uint32_t vp)
 {
-	if (atomic_load(&h->vp[vp].present))
-		user_flags_take(&h->flags, h->vp[vp].signals, &h->machine);
+	if (!atomic_load(&h->vp[vp].present))
+		return;
+	user_flags_take(&h->flags, h->vp[vp].signals, &h->machine);
+	hear_shared(h);
 }
 
 static const struct part_ear *ear_of(void *transport, uint32_t dispatcher)
@@ -290,6 +314,8 @@ static void take_memory(struct user_host *h, struct user_packet *p)
 	}
 	if (!error)
 		h->memory += size;
+	if (!error && h->relay)
+		user_relay_memory(h->relay);
 	user_packet_init(&h->answer, USER_MEMORY_ACK, USER_MEMORY_ACK_SIZE);
 	vmbus_put32(h->answer.data + 8, !error            ? 0
 					: error == -EPERM ? USER_STATUS_INVALID_PARAMETER
@@ -339,8 +365,10 @@ static void take_synic(struct user_host *h, struct user_packet *p)
 		     (uint8_t *)memory_at(&h->part->server.memory, vmbus_get64(p->data + 16),
 					  PART_PAGE_SIZE));
 	atomic_store(&v->present, true);
+	if (h->relay)
+		user_relay_synic(h->relay, p->data, v->to_host, v->to_guest);
 	/* One description for several VPs is one entry, so each VP listens through its own copy. */
-	if (part_ear_add(ear, v->to_host)) {
+	if (!h->relay && part_ear_add(ear, v->to_host)) {
 		fail(h, USER_STATUS_INSUFFICIENT_RESOURCES, "SYNIC: out of resources");
 		return;
 	}
@@ -461,6 +489,8 @@ static void catch_up(struct user_host *h)
 		take_post(h, &h->in);
 	if (!h->answer_waits && h->reset_waits && !h->reset_owed)
 		take_reset_packet(h);
+	if (h->relay && atomic_exchange(&h->drivers_changed, false))
+		user_relay_look(h->relay);
 	if (atomic_load(&h->flooded) && !h->over)
 		fail(h, USER_STATUS_INSUFFICIENT_RESOURCES, "the guest does not read its messages");
 }
@@ -631,6 +661,8 @@ static bool start_partition(struct user_host *h, uint32_t vps)
 	hv_machine_limit_posted(&h->machine, h->part->options.posted_messages);
 	if (part_start_host(h->part, &transport))
 		return false;
+	if (h->options.relay.parts)
+		return !user_relay_create(h->part, vps, &h->options.relay, &h->relay);
 	h->hearing = !h->ears && !part_thread_create(&h->hearer, hear_all, h, "kmcl-user-hear");
 	return h->ears || h->hearing;
 }
@@ -664,7 +696,9 @@ static void host_guest(struct user_host *h)
 	}
 	acknowledge_hello(h, 0);
 	serve(h);
-	if (h->over)
+	if (h->relay)
+		user_relay_end(h->relay);
+	else if (h->over)
 		hv_machine_reset(&h->machine);
 	h->options.left(h->options.owner, h->part);
 	if (!h->over)
@@ -701,6 +735,8 @@ static void *connection(void *arg)
 	}
 	hang_up(h);
 	stop_hearing(h);
+	if (h->relay)
+		user_relay_destroy(h->relay);
 	if (h->part)
 		part_destroy(h->part);
 	if (vps)
@@ -719,7 +755,8 @@ static void take_options(struct user_host *h, const struct user_host_options *op
 	if (!h->options.part.queued_messages)
 		h->options.part.queued_messages = MOST_QUEUED;
 	/* Of version 6.0's features the one that this transport has a part in. */
-	h->options.part.features |= VMBUS_FEATURE_GUEST_SIGNAL;
+	if (!options->relay.parts && !options->part.channel_range)
+		h->options.part.features |= VMBUS_FEATURE_GUEST_SIGNAL;
 	h->ops = hv_machine_ops;
 	h->ops.take_message = take_message;
 	h->ops.deliver = deliver;
@@ -730,9 +767,11 @@ static void take_options(struct user_host *h, const struct user_host_options *op
 	h->ops.take_reset = take_reset;
 	h->ops.reset_done = reset_done;
 	h->ops.flooded = flooded;
-	h->ops.ear = ear_of;
-	h->ops.hear = hear;
+	/* signals are the drivers' own where those are in other processes */
+	h->ops.ear = options->relay.parts ? NULL : ear_of;
+	h->ops.hear = options->relay.parts ? NULL : hear;
 	user_flags_init(&h->flags);
+	h->flags.first_word = options->part.first_channel / 64;
 	for (uint32_t i = 0; i < USER_VPS_MAX; i++)
 		h->vp[i].to_host = h->vp[i].to_guest = -1;
 	for (uint32_t i = 0; i < PART_MAX_DISPATCHERS; i++)
@@ -787,6 +826,12 @@ int user_host_serve(int fd, const struct user_host_options *options, struct user
 	if (error)
 		release(h);
 	return error;
+}
+
+void user_host_drivers_changed(struct user_host *host)
+{
+	atomic_store(&host->drivers_changed, true);
+	wake(host);
 }
 
 void user_host_end(struct user_host *host)

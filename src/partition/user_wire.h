@@ -33,6 +33,9 @@ enum user_op {
 				     payload @24 */
 	USER_RESET_DONE = 0x0085,
 	USER_ERROR = 0x008f, /* status u32 @8, op u32 @12, text @16 */
+	/* between processes of one host */
+	USER_FEED_READY = 0x0101, /* the driver takes guests */
+	USER_FEED_GUEST = 0x0102, /* the socket of one */
 };
 
 enum {
@@ -47,6 +50,7 @@ enum {
 	USER_MESSAGE_SIZE = 24, /* and the payload */
 	USER_RESET_DONE_SIZE = 8,
 	USER_ERROR_SIZE = 16, /* and the text */
+	USER_FEED_SIZE = 8,
 };
 
 /* Statuses that the document names. */

@@ -157,6 +157,11 @@ enum vmbus_status vmbus_client_modify_connection(struct vmbus_client *c, uint64_
 enum vmbus_status vmbus_client_gpadl_create(struct vmbus_client *c, vmbus_channel_id id,
 					    const uint64_t *words, uint32_t word_count,
 					    uint32_t range_count, uint32_t hint, uint32_t *gpadl);
+/** The same with an id of the caller's, for one who passes a GPADL on. E_EXISTS: the connection has
+ *  one with that id. */
+enum vmbus_status vmbus_client_gpadl_announce(struct vmbus_client *c, vmbus_channel_id id,
+					      const uint64_t *words, uint32_t word_count,
+					      uint32_t range_count, uint32_t gpadl);
 enum vmbus_status vmbus_client_gpadl_teardown(struct vmbus_client *c, vmbus_channel_id id,
 					      uint32_t gpadl);
 /**

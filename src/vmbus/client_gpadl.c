@@ -103,31 +103,66 @@ static bool ranges_valid(const uint64_t *words, uint32_t word_count, uint32_t ra
 	       pages + range_count == word_count;
 }
 
-enum vmbus_status vmbus_client_gpadl_create(struct vmbus_client *c, vmbus_channel_id id,
-					    const uint64_t *words, uint32_t word_count,
-					    uint32_t range_count, uint32_t hint, uint32_t *gpadl)
+/* Whether a GPADL can be announced now; there is room for its messages then. */
+static enum vmbus_status announceable(struct vmbus_client *c, const struct client_channel *ch,
+				      const uint64_t *words, uint32_t word_count,
+				      uint32_t range_count, uint32_t hint)
 {
-	struct client_channel *ch = client_channel(c, id);
 	enum vmbus_status status = client_channel_usable(c, ch);
-	struct vmbus_gpadl *g;
-	uint32_t sent;
 
 	if (status)
 		return status;
 	if (!ranges_valid(words, word_count, range_count, hint))
 		return VMBUS_E_INVALID;
-	status = reserve_messages(c, word_count);
-	if (status)
-		return status;
-	status = vmbus_gpadl_add(&c->gpadls, &c->config.allocator, &ch->gpadls, ch,
-				 next_id(c, hint), 0, &g);
+	return reserve_messages(c, word_count);
+}
+
+static enum vmbus_status announce(struct vmbus_client *c, struct client_channel *ch,
+				  const uint64_t *words, uint32_t word_count, uint32_t range_count,
+				  uint32_t gpadl)
+{
+	struct vmbus_gpadl *g;
+	uint32_t sent;
+	enum vmbus_status status =
+		vmbus_gpadl_add(&c->gpadls, &c->config.allocator, &ch->gpadls, ch, gpadl, 0, &g);
+
 	if (status)
 		return status;
 	g->state = VMBUS_GPADL_CREATING;
-	*gpadl = g->id;
 	sent = post_header(c, ch->offer.relid, g->id, words, word_count, range_count);
 	post_bodies(c, g->id, words + sent, word_count - sent);
 	return VMBUS_OK;
+}
+
+enum vmbus_status vmbus_client_gpadl_create(struct vmbus_client *c, vmbus_channel_id id,
+					    const uint64_t *words, uint32_t word_count,
+					    uint32_t range_count, uint32_t hint, uint32_t *gpadl)
+{
+	struct client_channel *ch = client_channel(c, id);
+	enum vmbus_status status = announceable(c, ch, words, word_count, range_count, hint);
+	uint32_t next;
+
+	if (status)
+		return status;
+	next = next_id(c, hint);
+	status = announce(c, ch, words, word_count, range_count, next);
+	if (!status)
+		*gpadl = next;
+	return status;
+}
+
+enum vmbus_status vmbus_client_gpadl_announce(struct vmbus_client *c, vmbus_channel_id id,
+					      const uint64_t *words, uint32_t word_count,
+					      uint32_t range_count, uint32_t gpadl)
+{
+	struct client_channel *ch = client_channel(c, id);
+	enum vmbus_status status = announceable(c, ch, words, word_count, range_count, 0);
+
+	if (status)
+		return status;
+	if (vmbus_gpadl_find(&c->gpadls, NULL, gpadl))
+		return VMBUS_E_EXISTS;
+	return announce(c, ch, words, word_count, range_count, gpadl);
 }
 
 /* The answer to a request that a rescind ended: nobody waits for it but the channel's release. */

@@ -117,9 +117,12 @@ static void limit_default(uint32_t *limit, uint32_t value)
 
 static void apply_defaults(struct vmbus_server_config *c)
 {
+	limit_default(&c->first_channel_id, 1);
+	if (c->first_channel_id > VMBUS_MAX_CHANNEL)
+		c->first_channel_id = VMBUS_MAX_CHANNEL;
 	limit_default(&c->limits.channels, VMBUS_MAX_CHANNEL);
-	if (c->limits.channels > VMBUS_MAX_CHANNEL)
-		c->limits.channels = VMBUS_MAX_CHANNEL;
+	if (c->limits.channels > VMBUS_MAX_CHANNEL - c->first_channel_id + 1)
+		c->limits.channels = VMBUS_MAX_CHANNEL - c->first_channel_id + 1;
 	limit_default(&c->limits.gpadls, 8192);
 	limit_default(&c->limits.gpadl_pages, 4u << 20);
 	limit_default(&c->limits.hvsock, 16);

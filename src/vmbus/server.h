@@ -39,9 +39,11 @@ struct vmbus_server_config {
 	uint32_t message_connection_id; /**< told to clients at 5.0 and above; 0: 1 */
 	uint32_t vp_count;              /**< VPs that exist: targets at or above it are refused */
 	uint8_t vtl;                    /**< the VTL that this server serves */
-	bool trusted;          /**< a paravisor's connection: confidential channels possible;
-				    the owner hands in trusted messages only */
-	uint8_t redirect_sint; /**< SINT of redirected channel interrupts; 0: the usual 2 */
+	bool trusted;              /**< a paravisor's connection: confidential channels possible;
+					the owner hands in trusted messages only */
+	uint32_t first_channel_id; /**< the lowest that an offer gets; 0: 1. With limits.channels
+					a range of this server's own */
+	uint8_t redirect_sint;     /**< SINT of redirected channel interrupts; 0: the usual 2 */
 	uint64_t monitor_parent_to_child; /**< GPAs of monitor pages that the server provides to who
 					   */
 	uint64_t monitor_child_to_parent; /**< asks for feature 0x40; the second is 0: none */
@@ -209,6 +211,8 @@ uint32_t vmbus_server_version(const struct vmbus_server *s); /**< agreed; 0: no 
 uint32_t vmbus_server_features(const struct vmbus_server *s);
 /** The offer's channel id on the wire, 0 while the client does not see it. */
 uint32_t vmbus_server_channel_id(const struct vmbus_server *s, vmbus_offer_id id);
+/** No channel has the id: the client never had it, or has let go of it. */
+bool vmbus_server_channel_id_free(const struct vmbus_server *s, uint32_t channel_id);
 struct vmbus_message;
 /** The OFFER that the client was sent for it. False: the client does not see it. */
 bool vmbus_server_offer_message(const struct vmbus_server *s, vmbus_offer_id id,

@@ -21,11 +21,14 @@ static void set_fixed(struct vmbus_server *s, uint32_t relid, bool set)
 		s->fixed_ids[relid / 64] &= ~bit;
 }
 
-/* There is always one: offers and ids are equally many. Id 0 is nobody's. */
+/* There is always one: offers and ids are equally many. Those below the first are nobody's. */
 static uint32_t lowest_free_relid(const struct vmbus_server *s)
 {
-	for (uint32_t i = 0; i < sizeof(s->taken_ids) / sizeof(s->taken_ids[0]); i++) {
-		uint64_t free = ~(s->taken_ids[i] | s->fixed_ids[i] | (i == 0));
+	uint32_t first = s->config.first_channel_id;
+
+	for (uint32_t i = first / 64; i < sizeof(s->taken_ids) / sizeof(s->taken_ids[0]); i++) {
+		uint64_t below = i == first / 64 ? (UINT64_C(1) << first % 64) - 1 : 0;
+		uint64_t free = ~(s->taken_ids[i] | s->fixed_ids[i] | below);
 
 		if (free)
 			return i * 64 + (uint32_t)__builtin_ctzll(free);
@@ -113,6 +116,11 @@ static void post_offer(struct vmbus_server *s, const struct channel *ch)
 
 	fill_offer(s, ch, &m);
 	server_post(s, &m, 196);
+}
+
+bool vmbus_server_channel_id_free(const struct vmbus_server *s, uint32_t channel_id)
+{
+	return channel_id > VMBUS_MAX_CHANNEL || !s->by_relid[channel_id];
 }
 
 bool vmbus_server_offer_message(const struct vmbus_server *s, vmbus_offer_id id,
@@ -312,6 +320,16 @@ static enum vmbus_status add_channel(struct vmbus_server *s, const struct vmbus_
 	return VMBUS_OK;
 }
 
+/* Ids are of the server's own range, as far as it has offers to give. */
+static bool in_range(const struct vmbus_server *s, uint32_t relid)
+{
+	uint32_t first = s->config.first_channel_id;
+
+	if (first == 1)
+		return relid <= VMBUS_MAX_CHANNEL;
+	return relid >= first && relid - first < s->config.limits.channels;
+}
+
 /* A fixed id that another channel has or is to have. */
 static bool fixed_id_taken(const struct vmbus_server *s, const struct channel *self, uint32_t relid)
 {
@@ -330,7 +348,7 @@ enum vmbus_status vmbus_server_offer(struct vmbus_server *s, const struct vmbus_
 	struct channel *ch = find_key(s, offer);
 	enum vmbus_status status;
 
-	if (offer->fixed_channel_id > VMBUS_MAX_CHANNEL)
+	if (offer->fixed_channel_id && !in_range(s, offer->fixed_channel_id))
 		return VMBUS_E_INVALID;
 	if (fixed_id_taken(s, ch, offer->fixed_channel_id))
 		return VMBUS_E_EXISTS;

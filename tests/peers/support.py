@@ -72,7 +72,7 @@ class Processes(unittest.TestCase):
     def held(process):
         """Descriptors, mappings of guest memory, and threads that belong to a partition; those that
         wait for work of any kind go when they have waited long enough."""
-        proc = f'/proc/{process.pid}'
+        proc = f'/proc/{getattr(process, "pid", process)}'
         with open(f'{proc}/maps', encoding='utf-8') as maps:
             mappings = sum('memfd:' in line for line in maps)
         threads = 0
