@@ -5,12 +5,15 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "host/internal.h"
 #include "partition/internal.h"
 
 #include "echo_ioctl.h"
 #include "echo_protocol.h"
+
+#define NO_SUCH_DEVICE 0xc000000eu
 
 int echo_vsc_entry(void *driver, void *path);
 
@@ -114,6 +117,24 @@ static uint32_t device_of(struct client *c, uint32_t relid, struct echo_info *in
 	return atomic_load(&c->device[relid]);
 }
 
+/* Another device that goes while this one is asked moves it to a place before: then once more. */
+static kmcl_status ask_device(struct client *c, uint32_t relid, uint32_t code, const void *in,
+			      size_t in_size, void *out, size_t out_size)
+{
+	struct echo_info info;
+	kmcl_status status;
+	size_t returned;
+
+	for (int tries = 0; tries < 1000; tries++) {
+		status = kmcl_device_control(c->driver, device_of(c, relid, &info), code, in,
+					     in_size, out, out_size, &returned);
+		if ((uint32_t)status != NO_SUCH_DEVICE)
+			break;
+		usleep(1000);
+	}
+	return status;
+}
+
 bool client_runs(struct client *c, uint32_t relid)
 {
 	struct echo_info info;
@@ -131,14 +152,13 @@ void client_connect(struct client *c, uint32_t version)
 void client_echo_work(struct client *c, void *arg)
 {
 	struct client_echo *e = arg;
-	size_t in_size = sizeof(struct echo_raw) + 16 + e->size, returned = 0;
+	size_t in_size = sizeof(struct echo_raw) + 16 + e->size;
 	size_t out_size = sizeof(struct echo_raw_result) + ECHO_RAW_MAXIMUM_REQUEST;
 	uint8_t *in = calloc(1, in_size), *out = calloc(1, out_size);
 	struct echo_raw ask = {.flags = ECHO_RAW_WAIT, .request_size = 16 + e->size};
 	struct echo_raw_result *result = (void *)out;
 	uint8_t *request = in + sizeof(ask), *answer = out + sizeof(*result);
 	uint64_t tag = 0xabcdef0123456789u ^ e->size;
-	struct echo_info info;
 
 	for (uint32_t i = 0; i < e->size; i++)
 		request[16 + i] = (uint8_t)(i * 3 + 1);
@@ -146,8 +166,7 @@ void client_echo_work(struct client *c, void *arg)
 	put32(request, ECHO_OP_ECHO);
 	put32(request + 4, e->size);
 	put64(request + 8, tag);
-	e->status = kmcl_device_control(c->driver, device_of(c, e->relid, &info), ECHO_IOCTL_RAW,
-					in, in_size, out, out_size, &returned);
+	e->status = ask_device(c, e->relid, ECHO_IOCTL_RAW, in, in_size, out, out_size);
 	if (e->status >= 0)
 		e->status = (kmcl_status)result->status;
 	e->answer_size = result->completion_size;
@@ -177,11 +196,8 @@ static void control_work(struct client *c, void *arg)
 {
 	struct control *k = arg;
 	struct echo_select select = {0};
-	struct echo_info info;
-	size_t returned;
 
-	k->status = kmcl_device_control(c->driver, device_of(c, k->relid, &info), k->code, &select,
-					sizeof(select), NULL, 0, &returned);
+	k->status = ask_device(c, k->relid, k->code, &select, sizeof(select), NULL, 0);
 }
 
 kmcl_status client_disable_blocking(struct client *c, uint32_t relid)
