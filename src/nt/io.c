@@ -29,6 +29,19 @@ void nt_device_dereference(PDEVICE_OBJECT device)
 		atomic_fetch_sub(&driver->devices, 1); /* it may go now */
 }
 
+/*
+ * A device's Published: 1 once programs may find it; 0 before; negative while the AddDevice that
+ * made it runs, one number for each call, for its flags are that thread's until then.
+ */
+static _Thread_local LONG adding;
+
+static LONG begin_adding(void)
+{
+	static atomic_uint calls;
+
+	return -1 - (LONG)(atomic_fetch_add(&calls, 1) % INT32_MAX);
+}
+
 static PDEVICE_OBJECT new_device(size_t extension)
 {
 	PDEVICE_OBJECT device;
@@ -42,6 +55,7 @@ static PDEVICE_OBJECT new_device(size_t extension)
 	device->Size = sizeof(*device);
 	device->ReferenceCount = 1;
 	device->StackSize = 1;
+	device->Published = adding;
 	device->DeviceExtension = (PCHAR)device + ((sizeof(*device) + 15) & ~(size_t)15);
 	return device;
 }
@@ -337,24 +351,45 @@ static NTSTATUS send_pnp(PDEVICE_OBJECT pdo, UCHAR minor)
 
 /* ---- PnP ---- */
 
+static NTSTATUS call_add_device(struct nt_driver *driver, PDEVICE_OBJECT pdo, LONG call)
+{
+	struct nt_driver *previous = nt_driver_enter(driver);
+	LONG outer = adding;
+	NTSTATUS status;
+
+	adding = call;
+	status = driver->extension.AddDevice(&driver->object, pdo);
+	adding = outer;
+	nt_driver_leave(previous);
+	return status;
+}
+
+static void end_adding(struct nt_driver *driver, LONG call, bool started)
+{
+	pthread_mutex_lock(&driver->lock);
+	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d; d = d->NextDevice)
+		if (d->Published == call)
+			d->Published = started && !(d->Flags & DO_DEVICE_INITIALIZING);
+	pthread_mutex_unlock(&driver->lock);
+}
+
 NTSTATUS nt_device_add(struct nt_driver *driver, PDEVICE_OBJECT pdo)
 {
-	struct nt_driver *previous;
+	LONG call = begin_adding();
+	bool added;
 	NTSTATUS status;
 
 	if (!driver->extension.AddDevice)
 		return STATUS_SUCCESS;
-	previous = nt_driver_enter(driver);
-	status = driver->extension.AddDevice(&driver->object, pdo);
-	nt_driver_leave(previous);
-	if (!NT_SUCCESS(status))
-		return status;
+	status = call_add_device(driver, pdo, call);
+	added = NT_SUCCESS(status);
 	/* a driver that puts no device on top gets no IRPs */
-	if (pdo->AttachedDevice)
+	if (added && pdo->AttachedDevice)
 		status = send_pnp(pdo, IRP_MN_START_DEVICE);
+	end_adding(driver, call, NT_SUCCESS(status));
 	if (NT_SUCCESS(status))
 		nt_driver_publish_devices(driver);
-	else
+	else if (added)
 		send_pnp(pdo, IRP_MN_REMOVE_DEVICE);
 	return status;
 }
@@ -444,7 +479,7 @@ unsigned int nt_driver_devices(struct nt_driver *driver)
 		return 0;
 	pthread_mutex_lock(&driver->lock);
 	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d; d = d->NextDevice)
-		count += d->Published != 0;
+		count += d->Published > 0;
 	pthread_mutex_unlock(&driver->lock);
 	return count;
 }
@@ -459,11 +494,11 @@ PDEVICE_OBJECT nt_driver_device(struct nt_driver *driver, unsigned int index)
 	pthread_mutex_lock(&driver->lock);
 	count = 0;
 	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d; d = d->NextDevice)
-		count += d->Published != 0;
+		count += d->Published > 0;
 	/* the list has the newest first */
 	for (PDEVICE_OBJECT d = driver->object.DeviceObject; d && index < count;
 	     d = d->NextDevice) {
-		if (!d->Published)
+		if (d->Published <= 0)
 			continue;
 		if (--count == index) {
 			nt_device_reference(d);

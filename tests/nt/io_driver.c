@@ -146,6 +146,8 @@ static NTSTATUS add_device(PDRIVER_OBJECT driver, PDEVICE_OBJECT pdo)
 	f->trace = trace;
 	f->lower = IoAttachDeviceToDeviceStack(device, pdo);
 	device->Flags &= ~DO_DEVICE_INITIALIZING;
+	if (trace->almost_added)
+		trace->almost_added(trace);
 	return STATUS_SUCCESS;
 }
 

@@ -24,6 +24,8 @@ struct io_trace {
 	/** 0, or a status that AddDevice or IRP_MN_START_DEVICE fails with. */
 	NTSTATUS add_status, start_status;
 	NTSTATUS query_status;
+	/** If given, called by AddDevice at its very end. */
+	void (*almost_added)(struct io_trace *trace);
 };
 
 /** The interface by which it reaches the trace. */

@@ -159,6 +159,30 @@ static void device_is_added_started_and_removed(void **state)
 	unplug(&b);
 }
 
+static struct bus_device first, second;
+
+static void add_second(struct io_trace *trace)
+{
+	assert_ptr_equal(trace, &first.trace);
+	assert_int_equal(nt_device_add(first.driver, second.pdo), STATUS_SUCCESS);
+	/* the control device and the second; the first is still its AddDevice's */
+	assert_int_equal(nt_driver_devices(first.driver), 2);
+}
+
+static void devices_that_are_added_at_once_are_shown_when_each_is_ready(void **state)
+{
+	plug(&first);
+	memset(&second, 0, sizeof(second));
+	assert_int_equal(nt_pdo_create(&trace_bus, &second.trace, &second.pdo), STATUS_SUCCESS);
+	first.trace.almost_added = add_second;
+	assert_int_equal(nt_device_add(first.driver, first.pdo), STATUS_SUCCESS);
+	assert_int_equal(nt_driver_devices(first.driver), 3);
+	nt_device_remove(second.pdo, false);
+	nt_device_remove(first.pdo, false);
+	nt_pdo_delete(second.pdo);
+	unplug(&first);
+}
+
 static void surprise_comes_before_removal(void **state)
 {
 	struct bus_device b;
@@ -567,6 +591,7 @@ int main(int argc, char **argv)
 		RECORDED(failed_add_device_gets_no_irps),
 		RECORDED(failed_start_is_followed_by_removal),
 		RECORDED(device_of_a_bus_without_the_interface_is_refused),
+		RECORDED(devices_that_are_added_at_once_are_shown_when_each_is_ready),
 		RECORDED(unload_removes_the_devices_that_remain),
 		RECORDED(buffered_control_copies_in_and_out),
 		RECORDED(direct_control_describes_the_buffer_with_an_mdl),

@@ -119,7 +119,7 @@ typedef struct _DEVICE_OBJECT {
 	struct _DEVICE_OBJECT *AttachedTo; /* library: the one below */
 	PVOID Bus;                         /* library: of a physical device object */
 	PVOID BusContext;
-	LONG Published;  /* library: programs may find it */
+	LONG Published;  /* library: 1: programs may find it */
 	LONG Interfaces; /* library: references of interfaces that the bus gave out */
 } DEVICE_OBJECT, *PDEVICE_OBJECT;
 
