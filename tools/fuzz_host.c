@@ -33,8 +33,9 @@ struct host {
 	struct fuzz_peer peer;
 	struct fuzz_channel c;
 	uint32_t relid;
-	uint64_t simp,
-		siefp; /* of processor 0; atomic: the guest's end goes in a thread of its own */
+	/* Of processor 0. Nobody is interrupted without them, so the lock is held over both. */
+	uint64_t simp, siefp;
+	pthread_mutex_t pages;
 	bool offered, released, refuse, all_offers, ever_opened;
 	struct fuzz_setup setup;
 	struct host_gpadl gpadl[GPADLS];
@@ -54,8 +55,10 @@ static int set_synic(void *ctx, uint32_t vp, uint64_t message_page, uint64_t eve
 	struct host *h = ctx;
 
 	if (!vp) {
-		__atomic_store_n(&h->simp, message_page, __ATOMIC_RELEASE);
-		__atomic_store_n(&h->siefp, event_flag_page, __ATOMIC_RELEASE);
+		pthread_mutex_lock(&h->pages);
+		h->simp = message_page;
+		h->siefp = event_flag_page;
+		pthread_mutex_unlock(&h->pages);
 	}
 	return 0;
 }
@@ -108,24 +111,38 @@ static void forget(void *ctx)
 
 /* ---- messages ---- */
 
-/* The slot is free within a moment: the guest's own thread takes what is in it. */
-static void say(struct host *h, const uint8_t *bytes, uint32_t size)
+/* False: the slot is full. Where there is none nobody listens any more. */
+static bool deliver(struct host *h, const uint8_t *bytes, uint32_t size)
 {
-	uint64_t page = __atomic_load_n(&h->simp, __ATOMIC_ACQUIRE);
-	uint8_t *slot = h->peer.side.memory + page + SINT * 256u;
+	uint8_t *slot = h->peer.side.memory + h->simp + SINT * 256u;
 
-	if (!page)
-		return; /* nobody listens any more */
-	while (__atomic_load_n((uint32_t *)(void *)slot, __ATOMIC_SEQ_CST)) {
+	if (!h->simp)
+		return true;
+	if (__atomic_load_n((uint32_t *)(void *)slot, __ATOMIC_SEQ_CST)) {
 		__atomic_store_n(slot + 5, 1, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n((uint32_t *)(void *)slot, __ATOMIC_SEQ_CST))
-			bell_wait(&h->peer.side.bell, 1);
+			return false;
 	}
 	memset(slot + 4, 0, 12);
 	slot[4] = (uint8_t)size;
 	memcpy(slot + 16, bytes, size);
 	__atomic_store_n((uint32_t *)(void *)slot, 1, __ATOMIC_SEQ_CST);
 	kmcl_guest_interrupt(h->peer.partition, 0);
+	return true;
+}
+
+/* The slot is free within a moment: the guest's own thread takes what is in it. */
+static void say(struct host *h, const uint8_t *bytes, uint32_t size)
+{
+	bool said;
+
+	do {
+		pthread_mutex_lock(&h->pages);
+		said = deliver(h, bytes, size);
+		pthread_mutex_unlock(&h->pages);
+		if (!said)
+			bell_wait(&h->peer.side.bell, 1);
+	} while (!said);
 }
 
 static void say_words(struct host *h, uint32_t type, uint32_t size, const uint32_t *words)
@@ -141,13 +158,15 @@ static void say_words(struct host *h, uint32_t type, uint32_t size, const uint32
 static void signal_guest(void *peer, struct fuzz_channel *c)
 {
 	struct host *h = peer;
-	uint64_t page = __atomic_load_n(&h->siefp, __ATOMIC_ACQUIRE);
-	uint8_t *flags = h->peer.side.memory + page + SINT * 256u;
 
-	if (!page)
-		return;
-	__atomic_fetch_or(flags + h->relid / 8, 1u << h->relid % 8, __ATOMIC_SEQ_CST);
-	kmcl_guest_interrupt(h->peer.partition, 0);
+	pthread_mutex_lock(&h->pages);
+	if (h->siefp) {
+		uint8_t *flags = h->peer.side.memory + h->siefp + SINT * 256u;
+
+		__atomic_fetch_or(flags + h->relid / 8, 1u << h->relid % 8, __ATOMIC_SEQ_CST);
+		kmcl_guest_interrupt(h->peer.partition, 0);
+	}
+	pthread_mutex_unlock(&h->pages);
 }
 
 static void offer(struct host *h)
@@ -508,10 +527,12 @@ struct fuzz_peer *fuzz_host_create(const struct fuzz_setup *setup, struct fuzz_s
 
 	kmcl_partition_options_init(&options);
 	options.memory = MEMORY;
-	if (!h || !bell_init(&h->peer.side.bell) ||
-	    kmcl_partition_create_guest(&options, &machine, h, &h->peer.partition))
+	if (!h || !bell_init(&h->peer.side.bell))
 		return NULL;
 	pthread_mutex_init(&h->lock, NULL);
+	pthread_mutex_init(&h->pages, NULL);
+	if (kmcl_partition_create_guest(&options, &machine, h, &h->peer.partition))
+		return NULL;
 	h->setup = *setup;
 	h->peer.run = run;
 	h->peer.finish = finish;
