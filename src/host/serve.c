@@ -244,6 +244,9 @@ static void receive_guest(kmcl_server *server, int fd)
 	g->next = server->guests;
 	server->guests = g;
 	server->count++;
+	/* a driver that was attached since it began to connect could not tell it */
+	if (server->drivers)
+		user_host_drivers_changed(g->connection);
 	pthread_mutex_unlock(&server->lock);
 }
 
