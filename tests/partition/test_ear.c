@@ -118,7 +118,7 @@ static void many_bells_are_all_told(void **state)
 		assert_int_equal(part_ear_add(&b.ear, bells[i]), 0);
 		assert_int_equal(write(bells[i], &one, sizeof(one)), sizeof(one));
 	}
-	while (part_ear_listen(&b.ear, 0))
+	while (told <= BELLS && part_ear_listen(&b.ear, 0))
 		told++;
 	assert_in_range(told, 2, BELLS);
 	assert_false(part_ear_listen(&b.ear, 0));

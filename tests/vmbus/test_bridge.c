@@ -469,6 +469,21 @@ static void ctl_099_100_an_unload_ends_when_every_part_has_let_go(void **state)
 	quiet(r);
 }
 
+static void an_open_that_its_part_withdraws_has_no_result(void **state)
+{
+	struct vmbus_bridge_output o;
+	struct rig *r = *state;
+
+	connected(r);
+	gpadl_made(r, 0, FIRST, 0x100);
+	guest_says(r, raw_open(FIRST, 77, 0x100, 0, 4));
+	assert_true(vmbus_bridge_next(r->b, 0, &o));
+	assert_int_equal(get32(o.data, 0), 5);
+	part_says(r, 0, raw_one(2, 12, FIRST));
+	told(r, raw_one(2, 12, FIRST));
+	quiet(r);
+}
+
 static void an_unload_does_not_wait_for_a_part_that_dies(void **state)
 {
 	struct rig *r = *state;
@@ -815,6 +830,7 @@ int main(void)
 		TEST(a_part_speaks_of_its_own_channels_alone),
 		TEST(one_key_is_shown_once),
 		TEST(ctl_099_100_an_unload_ends_when_every_part_has_let_go),
+		TEST(an_open_that_its_part_withdraws_has_no_result),
 		TEST(an_unload_does_not_wait_for_a_part_that_dies),
 		TEST(ctl_029_a_second_contact_begins_anew_at_every_part),
 		TEST(ctl_105_a_reset_resets_every_part),
